@@ -1,0 +1,1 @@
+"""What knows Alembic and target databases, and knows no Django."""

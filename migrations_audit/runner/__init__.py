@@ -1,0 +1,1 @@
+"""The single-file program that runs inside the project's own interpreter."""
