@@ -1,0 +1,1 @@
+"""Every write. One verb, one function: keyword-only, with its actor, in one transaction, leaving its audit event."""

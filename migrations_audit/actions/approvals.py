@@ -1,0 +1,193 @@
+"""Decisions on a plan digest: approve, reject, take back; and whether the decisions still carry a start."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.contrib.auth import get_user_model
+
+from migrations_audit import access, hashchain, policy
+from migrations_audit.actions import audit, moves
+from migrations_audit.actors import Actor, ActorKind
+from migrations_audit.errors import Conflict, Denied, Invalid
+from migrations_audit.models import Approval, MigrationRun, Role
+from migrations_audit.models.approvals import Decision
+from migrations_audit.models.clock import database_now
+from migrations_audit.states import RunState
+
+LONGEST_COMMENT = 2_000
+
+
+class SelfApproval(Denied):
+    """Nobody approves a run that they asked for."""
+
+    code = "self_approval"
+
+
+class MachineApproval(Denied):
+    """A token or a worker cannot approve. A person decides in the browser."""
+
+    code = "machine_approval"
+
+
+class PlanChanged(Conflict):
+    """The plan is not the one that you saw. Reload the page and read it again."""
+
+    code = "plan_changed"
+
+
+class AlreadyDecided(Conflict):
+    """You have already decided on this run."""
+
+    code = "already_decided"
+
+
+class ApprovalExpired(Conflict):
+    """The approval has expired. Request the upgrade again."""
+
+    code = "approval_expired"
+
+
+class ApprovalIncomplete(Denied):
+    """The approvals do not meet the policy."""
+
+    code = "approval_incomplete"
+
+
+@audit.action
+def approve(*, actor: Actor, number: int, digest: str, comment: str = "") -> Approval:
+    """Approve exactly the plan with ``digest``. The run becomes approved when the policy's requirements are matched.
+
+    Raises SelfApproval, MachineApproval, MissingRole, PlanChanged, AlreadyDecided, ApprovalExpired, StaleRun.
+    """
+    run = moves.lock(number)
+    approval = _decide(run, actor=actor, decision=Decision.APPROVE, digest=digest, comment=_comment(comment))
+    match = standing_match(run)
+    audit.record_run(
+        actor=actor,
+        action="run.approval_given",
+        run=run,
+        roles=approval.roles,
+        comment=approval.comment,
+        still_missing=[str(item) for item in match.missing],
+    )
+    if match.is_met and run.run_state is RunState.AWAITING_APPROVAL:
+        mark_approved(run, actor=actor, now=approval.at)
+    elif not match.is_met:
+        MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=waiting_sentence(match))
+    return approval
+
+
+@audit.action
+def reject(*, actor: Actor, number: int, digest: str, comment: str) -> Approval:
+    """Reject the plan, with a reason. That ends the run. Raises as ``approve`` does, and Invalid without a reason."""
+    words = _comment(comment)
+    if not words:
+        raise Invalid("Say why you reject it: the requester and the audit need it.", field="comment")
+    run = moves.lock(number)
+    approval = _decide(run, actor=actor, decision=Decision.REJECT, digest=digest, comment=words)
+    moves.move(run, to=RunState.REJECTED, sentence=f"Rejected by {actor.name}: {words}", finished_at=approval.at)
+    audit.record_run(actor=actor, action="run.rejected", run=run, roles=approval.roles, comment=words)
+    return approval
+
+
+@audit.action
+def take_back(*, actor: Actor, number: int) -> Approval:
+    """Withdraw one's own approval before the start. The run waits for approval again if it is now short of one."""
+    run = moves.lock(number)
+    access.get_target_for(actor, run.target_id)
+    moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb="un-approved")
+    approval = run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True).first()
+    if approval is None:
+        raise Conflict(f"You have no standing approval of {run}.")
+    approval.withdrawn_at = database_now()
+    approval.save(update_fields=["withdrawn_at"])
+    match = standing_match(run)
+    if run.run_state is RunState.APPROVED and not match.is_met:
+        moves.move(run, to=RunState.AWAITING_APPROVAL, sentence=waiting_sentence(match), approved_at=None)
+    audit.record_run(actor=actor, action="run.approval_withdrawn", run=run)
+    return approval
+
+
+def mark_approved(run: MigrationRun, *, actor: Actor, now: datetime) -> None:
+    """Move an awaiting run whose requirements are met to approved, within the caller's transaction."""
+    lifetime = timedelta(seconds=run.target.environment.approval_lifetime_s)
+    moves.move(
+        run,
+        to=RunState.APPROVED,
+        sentence="Approved; waiting for an operator to press Run now.",
+        approved_at=now,
+        expires_at=now + lifetime,
+    )
+    audit.record_run(actor=actor, action="run.approved", run=run, requirements=run.target.environment.requirements)
+
+
+def standing_match(run: MigrationRun) -> policy.Match:
+    """How the standing approvals meet the policy, by the roles that those people hold now."""
+    environment = run.target.environment
+    people = run.approvals.filter(decision=Decision.APPROVE, withdrawn_at__isnull=True).values_list(
+        "person_id", flat=True
+    )
+    holders = [
+        policy.Holder(person_id=person, roles=access.approver_roles_in(environment, user_id=person))
+        for person in people
+    ]
+    return policy.match(environment.parsed_requirements, holders)
+
+
+def waiting_sentence(match: policy.Match) -> str:
+    """What an awaiting run waits for, in words."""
+    return f"Waiting for approval: {', '.join(str(item) for item in match.missing)}."
+
+
+def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
+    """Raise unless the (locked) run's approvals carry a start now: same plan, not expired, requirements met by today's roles."""
+    plan = run.plan
+    if plan is None or plan.digest != digest or hashchain.digest(plan.body) != plan.digest:
+        raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
+    if run.expires_at is not None and run.expires_at <= now:
+        raise ApprovalExpired(
+            f"The approval of {run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. Request it again."
+        )
+    match = standing_match(run)
+    if not match.is_met:
+        missing = ", ".join(str(item) for item in match.missing)
+        raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}.")
+
+
+def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:
+    access.get_target_for(actor, run.target_id)
+    if actor.kind not in (ActorKind.USER, ActorKind.COMMAND) or actor.user_id is None:
+        raise MachineApproval
+    if actor.user_id == run.requester_id:
+        raise SelfApproval(f"You asked for {run}, so somebody else decides. You may withdraw it.")
+    access.need(actor, run.target.environment, Role.APPROVER)
+    moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb=f"{decision.label.lower()} any more")
+    if run.plan is None or run.plan.digest != digest:
+        raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
+    now = database_now()
+    if run.expires_at is not None and run.expires_at <= now:
+        raise ApprovalExpired(f"{run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. It has to be requested again.")
+    if run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True, decision=decision).exists():
+        raise AlreadyDecided(f"You have already decided on {run}. One decision per person counts.")
+    run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True).update(withdrawn_at=now)
+    person = get_user_model()._default_manager.get(pk=actor.user_id)
+    return Approval.objects.create(
+        run=run,
+        plan=run.plan,
+        plan_digest=digest,
+        person=person,
+        person_name=person.get_username(),
+        requester_id=run.requester_id,
+        roles=sorted(access.approver_roles_in(run.target.environment, user_id=actor.user_id)),
+        decision=decision,
+        comment=comment,
+        at=now,
+    )
+
+
+def _comment(text: str) -> str:
+    words = text.strip().replace("\r\n", "\n").replace("\x00", "")
+    if len(words) > LONGEST_COMMENT:
+        raise Invalid(f"The comment is longer than {LONGEST_COMMENT:,} characters.", field="comment")
+    return words

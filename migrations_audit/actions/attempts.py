@@ -1,0 +1,219 @@
+"""One attempt as its worker drives it: claim, lease, phases, log, steps, and its end. Every write is guarded by the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+
+from migrations_audit import dispatch
+from migrations_audit.actions import approvals, audit, evidence, moves, plans
+from migrations_audit.actors import Actor
+from migrations_audit.errors import Conflict, PortalError
+from migrations_audit.judgement import Judgement
+from migrations_audit.models import LogLine, MigrationRun, Observation, RunStep
+from migrations_audit.models.clock import database_now
+from migrations_audit.states import Phase, RunState, StepState, Verdict
+
+
+class NotClaimable(Conflict):
+    """The run is not queued: another delivery of the message was faster, or it was cancelled."""
+
+    code = "not_claimable"
+
+
+class LostLease(Conflict):
+    """This worker no longer holds the run. Whatever it was doing must stop."""
+
+    code = "lost_lease"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What a heartbeat learns: whether the run is still ours, and whether somebody asked to cancel it."""
+
+    held: bool
+    cancel_requested: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line for the live log. ``duration_ms`` for statements and steps."""
+
+    stream: str
+    text: str
+    duration_ms: int | None = None
+
+
+@audit.action
+def claim(*, actor: Actor, number: int) -> MigrationRun:
+    """Take a queued run. Exactly one of any number of deliveries gets it; only after this commit may a target be touched.
+
+    The approvals, the policy and the settings are looked at again here: a run that they no longer carry comes back void or
+    refused, with the sentence that says why. Raises NotClaimable.
+    """
+    run = moves.lock(number)
+    if run.run_state is not RunState.QUEUED:
+        raise NotClaimable(f"{run} is {run.get_state_display()}.")
+    now = database_now()
+    fault = _fault_at_claim(run)
+    if fault is not None:
+        to, code, sentence = fault
+        moves.move(run, to=to, sentence=sentence, reason_code=code, finished_at=now)
+        audit.record_run(actor=actor, action=f"run.{to.value}", run=run, code=code, sentence=sentence)
+        return run
+    moves.move(
+        run,
+        to=RunState.RUNNING,
+        sentence=f"{actor.name} is looking at the target.",
+        epoch=run.epoch + 1,
+        phase=Phase.PREFLIGHT.value,
+        worker=actor.name,
+        started_at=now,
+        lease_expires_at=now + timedelta(seconds=settings.PORTAL_LEASE_S),
+    )
+    audit.record_run(actor=actor, action="run.claimed", run=run, epoch=run.epoch)
+    return run
+
+
+def renew(*, number: int, epoch: int) -> Lease:
+    """Prolong the lease. A heartbeat changes nothing that anyone decides on, so it leaves no event."""
+    now = database_now()
+    held = MigrationRun.objects.filter(
+        number=number, epoch=epoch, state__in=[RunState.RUNNING.value, RunState.OUTCOME_UNKNOWN.value]
+    ).update(lease_expires_at=now + timedelta(seconds=settings.PORTAL_LEASE_S))
+    asked = MigrationRun.objects.filter(number=number, cancel_requested_at__isnull=False).exists()
+    return Lease(held=held == 1, cancel_requested=asked)
+
+
+@audit.action
+def enter_phase(*, actor: Actor, number: int, epoch: int, phase: Phase, sentence: str) -> None:
+    """Record where a running run is. Raises LostLease."""
+    changed = MigrationRun.objects.filter(number=number, epoch=epoch, state=RunState.RUNNING.value).update(
+        phase=phase.value, sentence=sentence
+    )
+    if changed != 1:
+        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+    run = MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
+    audit.record_run(actor=actor, action="run.phase_entered", run=run, phase=phase.value)
+    transaction.on_commit(lambda: dispatch.announce(number))
+
+
+@transaction.atomic
+def append_log(*, number: int, epoch: int, lines: Sequence[Line]) -> None:
+    """Append to the live log. The log is for people; its digest enters the chain when the run ends. Raises LostLease."""
+    held = MigrationRun.objects.select_for_update().filter(number=number, epoch=epoch).only("number").first()
+    if held is None:
+        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+    last = LogLine.objects.filter(run_id=number).aggregate(last=Max("seq"))["last"] or 0
+    now = database_now()
+    LogLine.objects.bulk_create(
+        LogLine(run_id=number, seq=seq, at=now, stream=line.stream, text=line.text, duration_ms=line.duration_ms)
+        for seq, line in enumerate(lines, last + 1)
+    )
+    transaction.on_commit(lambda: dispatch.announce(number))
+
+
+@transaction.atomic
+def update_step(*, number: int, epoch: int, position: int, state: StepState, **fields: Any) -> None:
+    """Record what a hook said of a step. ``fields`` are columns of RunStep. Raises LostLease."""
+    if not MigrationRun.objects.filter(number=number, epoch=epoch).exists():
+        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+    RunStep.objects.filter(run_id=number, position=position).update(state=state.value, **fields)
+
+
+@audit.action
+def finish(
+    *,
+    actor: Actor,
+    number: int,
+    epoch: int,
+    judgement: Judgement,
+    observation: Observation | None,
+    facts: dict[str, Any] | None = None,
+) -> MigrationRun:
+    """End the attempt with what the target said: evidence, verdict and state in one transaction.
+
+    An unknown outcome keeps the target blocked and asks for a reconciliation. Raises LostLease when another epoch owns the run.
+    """
+    run = moves.lock(number)
+    if run.epoch != epoch or run.run_state not in (RunState.RUNNING, RunState.OUTCOME_UNKNOWN):
+        raise LostLease(f"{run} is no longer held in epoch {epoch}; it is {run.get_state_display()}.")
+    now = database_now()
+    evidence.store_checks(target=run.target, run=run, observation=observation, checks=judgement.checks)
+    unknown = judgement.state is RunState.OUTCOME_UNKNOWN
+    values: dict[str, Any] = {
+        "sentence": judgement.sentence,
+        "reason_code": judgement.code,
+        "lease_expires_at": None,
+        "reconcile_after_at": now + timedelta(seconds=settings.PORTAL_RESEND_S) if unknown else None,
+    }
+    if unknown and run.run_state is RunState.OUTCOME_UNKNOWN:
+        MigrationRun.objects.filter(number=number, epoch=epoch).update(**values)
+    else:
+        moves.move(
+            run,
+            to=judgement.state,
+            **values,
+            phase=run.phase if unknown else Phase.NONE.value,
+            finished_at=None if unknown else now,
+            verdict=judgement.verdict.value,
+            verified_by=observation if judgement.verdict is not Verdict.UNVERIFIED else None,
+        )
+    audit.record_run(
+        actor=actor,
+        action=f"run.{judgement.state.value}",
+        run=run,
+        verdict=judgement.verdict.value,
+        code=judgement.code,
+        sentence=judgement.sentence,
+        observation=observation.pk if observation else None,
+        checks=[{"check": item.name, "outcome": item.outcome.value} for item in judgement.checks],
+        **(facts or {}),
+    )
+    transaction.on_commit(lambda: dispatch.announce(number))
+    return run
+
+
+@audit.action
+def take_over(*, actor: Actor, number: int) -> MigrationRun:
+    """Claim a run of unknown outcome for reconciliation: a new epoch, so that its lost worker can write nothing more.
+
+    Raises NotClaimable while another reconciliation holds it.
+    """
+    run = moves.lock(number)
+    now = database_now()
+    if run.run_state is not RunState.OUTCOME_UNKNOWN:
+        raise NotClaimable(f"{run} is {run.get_state_display()}.")
+    if run.lease_expires_at is not None and run.lease_expires_at > now:
+        raise NotClaimable(f"{run} is being reconciled by {run.worker}.")
+    lease = now + timedelta(seconds=4 * settings.PORTAL_LEASE_S)
+    MigrationRun.objects.filter(number=number, epoch=run.epoch).update(
+        epoch=run.epoch + 1, worker=actor.name, lease_expires_at=lease
+    )
+    run.refresh_from_db()
+    audit.record_run(actor=actor, action="run.reconciling", run=run, epoch=run.epoch)
+    return run
+
+
+def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
+    plan = run.plan
+    if plan is None:
+        return RunState.REFUSED, "no_plan", f"{run} has no plan."
+    try:
+        approvals.check_standing(run, digest=plan.digest, now=database_now())
+    except approvals.PlanChanged as error:
+        return RunState.VOID, error.code, f"{error.message} The stored plan does not match its digest."
+    except PortalError as error:
+        return RunState.REFUSED, error.code, error.message
+    changed = [name for name, digest in plans.settings_parts(run.target).items() if plan.parts[name] != digest]
+    if changed:
+        what = {"target": "the target's or the project's settings", "policy": "the environment's policy"}
+        words = " and ".join(what[name] for name in changed)
+        return RunState.VOID, "approved_thing_changed", f"Changed after approval: {words}. Request the upgrade again."
+    return None

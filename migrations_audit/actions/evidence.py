@@ -1,0 +1,197 @@
+"""Observations, the identity of a target, and evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from migrations_audit import access, dispatch
+from migrations_audit.actions import audit
+from migrations_audit.actors import Actor
+from migrations_audit.errors import Conflict, Invalid
+from migrations_audit.judgement import Check
+from migrations_audit.models import Catalog, Evidence, MigrationRun, Observation, Project, Role, Snapshot, Target
+from migrations_audit.models.clock import database_now
+from migrations_audit.states import TargetStatus
+
+
+class NotEnrolled(Conflict):
+    """This target has no enrolled identity."""
+
+    code = "not_enrolled"
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a worker read, or why it could not."""
+
+    status: TargetStatus
+    sentence: str
+    error_code: str = ""
+    identity: Mapping[str, Any] | None = None
+    revisions: Sequence[str] | None = None
+    heads: Sequence[str] = ()
+    pending: Sequence[Mapping[str, Any]] = ()
+    catalog: tuple[str, Mapping[str, str]] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@audit.action
+def request_observation(*, actor: Actor, target_id: int) -> Target:
+    """Check now: have a worker read the target. Anyone who sees the target may."""
+    target = access.get_target_for(actor, target_id)
+    access.need_scope(actor, "read")
+    dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)
+    audit.record(actor=actor, action="target.check_requested", object_kind="target", object_id=target.pk, target=target)
+    return target
+
+
+@audit.action
+def record_observation(
+    *,
+    actor: Actor,
+    target: Target,
+    purpose: str,
+    read: Read,
+    snapshot: Snapshot | None,
+    run: MigrationRun | None = None,
+) -> Observation:
+    """Store one reading. The first one that names a database enrols its identity, in the same transaction."""
+    locked = Target.objects.select_for_update().get(pk=target.pk)
+    now = database_now()
+    catalog = None
+    if read.catalog is not None:
+        fingerprint, body = read.catalog
+        catalog, _ = Catalog.objects.get_or_create(fingerprint=fingerprint, defaults={"body": dict(body)})
+    observation = Observation.objects.create(
+        target=target,
+        at=now,
+        reader=actor.name,
+        purpose=purpose,
+        status=read.status.value,
+        sentence=read.sentence,
+        error_code=read.error_code,
+        identity=dict(read.identity) if read.identity is not None else None,
+        revisions=list(read.revisions) if read.revisions is not None else None,
+        heads=list(read.heads),
+        pending=[dict(step) for step in read.pending],
+        snapshot=snapshot,
+        catalog=catalog,
+        facts=dict(read.facts),
+        run=run,
+    )
+    Target.objects.filter(pk=target.pk).update(
+        next_observation_at=now + timedelta(seconds=target.environment.observe_every_s)
+    )
+    enrols = locked.identity is None and observation.was_read
+    if enrols:
+        Target.objects.filter(pk=target.pk).update(identity=observation.identity, enrolled_at=now)
+        target.identity, target.enrolled_at = observation.identity, now
+    audit.record(
+        actor=actor,
+        action="target.observed",
+        object_kind="target",
+        object_id=target.pk,
+        target=target,
+        facts={
+            "observation": observation.pk,
+            "purpose": purpose,
+            "status": read.status.value,
+            "sentence": read.sentence,
+            "revisions": observation.revisions,
+            "catalog": catalog.fingerprint if catalog else None,
+            "run": run.number if run else None,
+        },
+    )
+    if enrols:
+        audit.record(
+            actor=actor,
+            action="target.enrolled",
+            object_kind="target",
+            object_id=target.pk,
+            target=target,
+            facts={"identity": dict(read.identity or {})},
+        )
+    return observation
+
+
+@audit.action
+def forget_identity(*, actor: Actor, target_id: int, reason: str) -> Target:
+    """Let the next observation enrol this target anew, because its database was replaced on purpose.
+
+    For administrators of the environment, with a reason. Open approvals become void: they bind the old identity.
+    """
+    target = access.get_target_for(actor, target_id)
+    access.need(actor, target.environment, Role.ADMINISTRATOR)
+    if not reason.strip():
+        raise Invalid("Say why the enrolled identity is given up.", field="reason")
+    if target.identity is None:
+        raise NotEnrolled(f"{target} has no enrolled identity; the next observation enrols what it finds.")
+    old = target.identity
+    Target.objects.filter(pk=target.pk).update(identity=None, enrolled_at=None)
+    audit.record(
+        actor=actor,
+        action="target.identity_forgotten",
+        object_kind="target",
+        object_id=target.pk,
+        target=target,
+        facts={"identity": old, "reason": reason.strip()},
+    )
+    dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)
+    return target
+
+
+@audit.action
+def keep_snapshot(
+    *,
+    actor: Actor,
+    project: Project,
+    digest: str,
+    archive: bytes,
+    files: Sequence[Mapping[str, Any]],
+    graph: Mapping[str, Any],
+) -> Snapshot:
+    """Store a snapshot of a project's scripts, or return the one with this digest."""
+    known = Snapshot.objects.filter(project=project, digest=digest).first()
+    if known is not None:
+        return known
+    try:
+        with transaction.atomic():
+            snapshot = Snapshot.objects.create(
+                project=project, digest=digest, archive=archive, files=list(files), graph=dict(graph), at=database_now()
+            )
+    except IntegrityError:
+        return Snapshot.objects.get(project=project, digest=digest)
+    audit.record(
+        actor=actor,
+        action="snapshot.frozen",
+        object_kind="snapshot",
+        object_id=digest,
+        facts={"project": project.slug, "files": len(files), "heads": graph.get("heads")},
+    )
+    return snapshot
+
+
+def store_checks(
+    *, target: Target, run: MigrationRun | None, observation: Observation | None, checks: Sequence[Check]
+) -> list[Evidence]:
+    """Write evidence rows within the caller's transaction; the caller's event tells of them."""
+    now = database_now()
+    return Evidence.objects.bulk_create(
+        Evidence(
+            run=run,
+            target=target,
+            at=now,
+            check_name=check.name,
+            expected=check.expected,
+            observed=check.observed,
+            outcome=check.outcome.value,
+            detail=list(check.detail),
+            observation=observation,
+        )
+        for check in checks
+    )

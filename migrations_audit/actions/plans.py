@@ -1,0 +1,182 @@
+"""Planning a run: taking it up, recording the plan or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+
+from migrations_audit import hashchain
+from migrations_audit.actions import approvals, audit, moves
+from migrations_audit.actors import Actor
+from migrations_audit.errors import Conflict
+from migrations_audit.models import MigrationRun, Observation, Plan, RunStep, Snapshot, Target
+from migrations_audit.models.clock import database_now
+from migrations_audit.states import RunState
+
+FORMAT = "opsportal-plan/1"
+
+
+class NotPlannable(Conflict):
+    """The run is not waiting for a plan; another delivery of the message was faster, or it was withdrawn."""
+
+    code = "not_plannable"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A plan before it is stored. Everything that the digest covers, and what it rests on."""
+
+    requested: str
+    from_revisions: Sequence[str]
+    to_revisions: Sequence[str]
+    destination: Sequence[str]
+    steps: Sequence[Mapping[str, Any]]
+    sql: str
+    sql_reason: str
+    findings: Sequence[Mapping[str, Any]]
+    identity: Mapping[str, Any]
+    snapshot: Snapshot
+    base_observation: Observation
+
+
+@audit.action
+def begin(*, actor: Actor, number: int) -> MigrationRun:
+    """Take up a requested run for planning, or one whose planner was lost. Raises NotPlannable."""
+    run = moves.lock(number)
+    now = database_now()
+    lost = run.run_state is RunState.PLANNING and (run.lease_expires_at is None or run.lease_expires_at <= now)
+    if run.run_state is not RunState.REQUESTED and not lost:
+        raise NotPlannable(f"{run} is {run.get_state_display()}.")
+    values: dict[str, Any] = {
+        "epoch": run.epoch + 1,
+        "worker": actor.name,
+        "lease_expires_at": now + timedelta(seconds=4 * settings.PORTAL_LEASE_S),
+    }
+    sentence = f"{actor.name} is reading the scripts and the target."
+    if lost:
+        MigrationRun.objects.filter(number=run.number, epoch=run.epoch).update(sentence=sentence, **values)
+        run.refresh_from_db()
+    else:
+        moves.move(run, to=RunState.PLANNING, sentence=sentence, **values)
+    audit.record_run(actor=actor, action="run.planning", run=run, epoch=run.epoch)
+    return run
+
+
+@audit.action
+def record(*, actor: Actor, number: int, epoch: int, draft: Draft) -> Plan:
+    """Store the plan, freeze its digest, and open the run for approval.
+
+    Raises StaleRun when the run was withdrawn or taken up by another planner meanwhile.
+    """
+    run = _current(number, epoch)
+    target = run.target
+    now = database_now()
+    parts = {
+        "scripts": draft.snapshot.digest,
+        "sql": hashchain.digest(draft.sql or draft.sql_reason),
+        "steps": hashchain.digest(
+            hashchain.canonical({"steps": list(draft.steps), "destination": list(draft.destination)})
+        ),
+        "start": start_digest(rows=draft.from_revisions, catalog=draft.base_observation.catalog_id or ""),
+        "identity": hashchain.digest(hashchain.canonical(identity_facts(draft.identity))),
+        **settings_parts(target),
+    }
+    body = hashchain.canonical(
+        {
+            "format": FORMAT,
+            "run": run.number,
+            "target": target.label,
+            "operation": run.operation,
+            "requester": run.requester_name,
+            "requested": draft.requested,
+            "from": list(draft.from_revisions),
+            "to": list(draft.to_revisions),
+            "parts": parts,
+        }
+    )
+    plan = Plan.objects.create(
+        target=target,
+        operation=run.operation,
+        requested=draft.requested,
+        from_revisions=list(draft.from_revisions),
+        to_revisions=list(draft.to_revisions),
+        destination=list(draft.destination),
+        steps=[dict(step) for step in draft.steps],
+        sql=draft.sql,
+        sql_reason=draft.sql_reason,
+        findings=[dict(finding) for finding in draft.findings],
+        options=target.environment.policy_facts(),
+        identity=dict(draft.identity),
+        snapshot=draft.snapshot,
+        base_observation=draft.base_observation,
+        parts=parts,
+        body=body,
+        digest=hashchain.digest(body),
+        at=now,
+    )
+    RunStep.objects.bulk_create(
+        RunStep(
+            run=run,
+            position=step["position"],
+            revision=step["revision"],
+            direction=step["direction"],
+            message=step["message"],
+        )
+        for step in plan.steps
+    )
+    match = approvals.standing_match(run)
+    moves.move(
+        run,
+        to=RunState.AWAITING_APPROVAL,
+        sentence=approvals.waiting_sentence(match),
+        plan=plan,
+        planned_at=now,
+        expires_at=now + timedelta(seconds=target.environment.approval_lifetime_s),
+        lease_expires_at=None,
+    )
+    audit.record_run(actor=actor, action="run.planned", run=run, parts=parts, steps=len(plan.steps))
+    if match.is_met:
+        approvals.mark_approved(run, actor=actor, now=now)
+    return plan
+
+
+@audit.action
+def fail(*, actor: Actor, number: int, epoch: int, code: str, sentence: str) -> None:
+    """End a run that cannot be planned, saying why."""
+    run = _current(number, epoch)
+    moves.move(run, to=RunState.PLAN_FAILED, sentence=sentence, reason_code=code, finished_at=database_now())
+    audit.record_run(actor=actor, action="run.plan_failed", run=run, code=code, sentence=sentence)
+
+
+def settings_parts(target: Target) -> dict[str, str]:
+    """The digests of what people can edit: the target with its project, and the environment's policy."""
+    facts = {
+        "target": target.label,
+        "reference": hashchain.digest(target.url_reference),
+        "project": target.project.approved_facts(),
+    }
+    return {
+        "target": hashchain.digest(hashchain.canonical(facts)),
+        "policy": hashchain.digest(hashchain.canonical(target.environment.policy_facts())),
+    }
+
+
+def start_digest(*, rows: Sequence[str], catalog: str) -> str:
+    """The digest of a starting state: the version rows and the catalog's fingerprint."""
+    return hashchain.digest(hashchain.canonical({"rows": sorted(rows), "catalog": catalog}))
+
+
+def identity_facts(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an identity an approval binds: which database it is, not which version its server happens to run."""
+    return {name: identity[name] for name in ("endpoint", "system_identifier", "database_oid", "database")}
+
+
+def _current(number: int, epoch: int) -> MigrationRun:
+    run = moves.lock(number)
+    if run.epoch != epoch:
+        raise moves.StaleRun(f"{run} was taken up by {run.worker} meanwhile.")
+    return run

@@ -1,0 +1,201 @@
+"""What people and CI do with a run: request, withdraw, start, cancel."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, transaction
+
+from migrations_audit import access, dispatch
+from migrations_audit.actions import approvals, audit, moves
+from migrations_audit.actors import Actor
+from migrations_audit.errors import Conflict, Invalid
+from migrations_audit.models import MigrationRun, Role, Target
+from migrations_audit.models.clock import database_now
+from migrations_audit.requests import check_request
+from migrations_audit.states import Operation, RunState
+
+LONGEST_REASON = 2_000
+LONGEST_TICKET = 200
+
+
+class AlreadyRequested(Conflict):
+    """You have an open run that asks for the same."""
+
+    code = "already_requested"
+
+
+class TargetBusy(Conflict):
+    """Another run is live on this target. Runs on one target never overlap."""
+
+    code = "target_busy"
+
+
+class TooLate(Conflict):
+    """It is too late for this."""
+
+    code = "too_late"
+
+
+class AlreadyCancelling(Conflict):
+    """The cancel has already been asked for."""
+
+    code = "already_cancelling"
+
+
+@audit.action
+def request(
+    *,
+    actor: Actor,
+    target_id: int,
+    revision: str,
+    reason: str,
+    ticket: str = "",
+    operation: Operation = Operation.UPGRADE,
+    rolls_back: int | None = None,
+) -> MigrationRun:
+    """Ask for an upgrade or a rollback of one target; a worker then plans it.
+
+    ``revision`` is what a person writes (``head``, an id, ``+1``, ``base`` for a rollback). Raises Invalid for odd input,
+    MissingRole, and AlreadyRequested for the same open request of the same person.
+    """
+    target = access.get_target_for(actor, target_id)
+    access.need(actor, target.environment, Role.REQUESTER, scope="request")
+    asked = check_request(revision, operation=operation)
+    words = _text(reason, field="reason", longest=LONGEST_REASON, required=True)
+    mine = MigrationRun.objects.open().filter(
+        target=target, requester_id=actor.user_id, operation=operation.value, requested=asked
+    )
+    Target.objects.select_for_update().get(pk=target.pk)
+    if (double := mine.first()) is not None:
+        raise AlreadyRequested(
+            f"{double} already asks for {operation.value} to {asked}. Open it, or withdraw it first."
+        )
+    now = database_now()
+    requester = get_user_model()._default_manager.get(pk=actor.user_id or 0)
+    run = MigrationRun.objects.create(
+        target=target,
+        operation=operation.value,
+        requested=asked,
+        requester=requester,
+        requester_name=requester.get_username(),
+        reason=words,
+        ticket=_text(ticket, field="ticket", longest=LONGEST_TICKET, required=False),
+        rolls_back=_rolled_back(actor, target, rolls_back),
+        sentence="Waiting for a worker to plan it.",
+        requested_at=now,
+        dispatched_at=now,
+        dispatch_count=1,
+        expires_at=now + timedelta(seconds=target.environment.approval_lifetime_s),
+    )
+    dispatch.after_commit(dispatch.Wake.PLAN, queue=target.environment.queue, number=run.number)
+    audit.record_run(
+        actor=actor, action="run.requested", run=run, reason=run.reason, ticket=run.ticket, rolls_back=rolls_back
+    )
+    return run
+
+
+@audit.action
+def withdraw(*, actor: Actor, number: int, comment: str = "") -> MigrationRun:
+    """Take a request back before it starts. The requester may, and an administrator of the environment."""
+    run = moves.lock(number)
+    access.get_target_for(actor, run.target_id)
+    if actor.user_id != run.requester_id:
+        access.need(actor, run.target.environment, Role.ADMINISTRATOR)
+    moves.expect(
+        run, RunState.REQUESTED, RunState.PLANNING, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb="withdrawn"
+    )
+    words = _text(comment, field="comment", longest=LONGEST_REASON, required=False)
+    moves.move(
+        run, to=RunState.WITHDRAWN, sentence=f"Withdrawn by {actor.name}. {words}".strip(), finished_at=database_now()
+    )
+    audit.record_run(actor=actor, action="run.withdrawn", run=run, comment=words)
+    return run
+
+
+@audit.action
+def start(*, actor: Actor, number: int, digest: str) -> MigrationRun:
+    """Run now: queue an approved run. ``digest`` is the plan that the person saw.
+
+    Raises MissingRole, StaleRun, TargetBusy, and the faults of the approval (ApprovalExpired, PlanChanged, ApprovalIncomplete).
+    """
+    run = moves.lock(number)
+    access.get_target_for(actor, run.target_id)
+    access.need(actor, run.target.environment, Role.OPERATOR, scope="run")
+    moves.expect(run, RunState.APPROVED, verb="started")
+    now = database_now()
+    approvals.check_standing(run, digest=digest, now=now)
+    try:
+        with transaction.atomic():
+            moves.move(
+                run,
+                to=RunState.QUEUED,
+                sentence=f"Queued by {actor.name}; waiting for a worker of {run.target.environment.queue}.",
+                queued_at=now,
+                queued_by_name=actor.name,
+                dispatched_at=now,
+                dispatch_count=1,
+            )
+    except IntegrityError as error:
+        busy = MigrationRun.objects.live().filter(target=run.target).exclude(number=run.number).first()
+        raise TargetBusy(
+            f"{busy} is {busy.get_state_display() if busy else 'live'}; wait until it has ended."
+        ) from error
+    dispatch.after_commit(dispatch.Wake.EXECUTE, queue=run.target.environment.queue, number=run.number)
+    audit.record_run(actor=actor, action="run.queued", run=run)
+    return run
+
+
+@audit.action
+def cancel(*, actor: Actor, number: int) -> MigrationRun:
+    """Cancel a queued run at once, or ask a running one to stop.
+
+    A running one ends with what the target then says: cancelled, or applied if the commit was faster.
+    Raises TooLate while it verifies, AlreadyCancelling, StaleRun, MissingRole.
+    """
+    run = moves.lock(number)
+    access.get_target_for(actor, run.target_id)
+    if actor.user_id != run.requester_id or actor.is_machine:
+        access.need(actor, run.target.environment, Role.OPERATOR, scope="run")
+    moves.expect(run, RunState.QUEUED, RunState.RUNNING, verb="cancelled")
+    now = database_now()
+    if run.run_state is RunState.QUEUED:
+        moves.move(
+            run, to=RunState.CANCELLED, sentence=f"Cancelled by {actor.name} before it started.", finished_at=now
+        )
+        audit.record_run(actor=actor, action="run.cancelled", run=run)
+        return run
+    if run.phase == "verify":
+        raise TooLate(f"{run} is already reading the target back. Its verdict follows in a moment.")
+    if run.cancel_requested_at is not None:
+        raise AlreadyCancelling(
+            f"{run.cancel_requested_by} asked {run} to cancel at {run.cancel_requested_at:%H:%M:%S} UTC."
+        )
+    MigrationRun.objects.filter(number=run.number, epoch=run.epoch).update(
+        cancel_requested_at=now, cancel_requested_by=actor.name
+    )
+    run.cancel_requested_at, run.cancel_requested_by = now, actor.name
+    audit.record_run(actor=actor, action="run.cancel_requested", run=run, phase=run.phase)
+    transaction.on_commit(lambda: dispatch.announce(run.number))
+    return run
+
+
+def _rolled_back(actor: Actor, target: Target, number: int | None) -> MigrationRun | None:
+    if number is None:
+        return None
+    run = access.get_run_for(actor, number)
+    if run.target_id != target.pk:
+        raise Invalid(f"{run} belongs to another target.", field="rolls_back")
+    return run
+
+
+def _text(value: str, *, field: str, longest: int, required: bool) -> str:
+    text = value.strip().replace("\r\n", "\n")
+    if required and not text:
+        raise Invalid(f"Give a {field}: the approvers and the audit need it.", field=field)
+    if len(text) > longest:
+        raise Invalid(f"The {field} is longer than {longest:,} characters.", field=field)
+    if "\x00" in text:
+        raise Invalid(f"The {field} holds a NUL character.", field=field)
+    return text

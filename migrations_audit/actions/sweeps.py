@@ -1,0 +1,129 @@
+"""What the sweep does: send lost messages again, expire, and take note of lost workers. Each is harmless when done twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, Q
+
+from migrations_audit import dispatch, states
+from migrations_audit.actions import audit, moves
+from migrations_audit.actors import Actor
+from migrations_audit.models import MigrationRun, Target, Worker
+from migrations_audit.models.clock import database_now
+from migrations_audit.states import RunState
+
+SWEEP_LOCK = (0x4F50, 2)
+LONGEST_RESEND_S = 60
+BATCH = 200
+
+
+def sweep(*, actor: Actor) -> bool:
+    """Do all of it once. False when another sweep is at work: beat is not a singleton, and need not be."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", SWEEP_LOCK)
+            (mine,) = cursor.fetchone()
+        if not mine:
+            return False
+        for number in _overdue(RunState.AWAITING_APPROVAL, RunState.APPROVED):
+            _expire(actor=actor, number=number)
+        for number in _leases_over():
+            _lose(actor=actor, number=number)
+        _resend()
+        _reconcile_due()
+        _observe_due()
+    return True
+
+
+def see_worker(*, name: str, queues: list[str]) -> None:
+    """Note a worker's sign of life."""
+    Worker.objects.update_or_create(name=name, defaults={"queues": queues, "seen_at": database_now()})
+
+
+def _overdue(*states: RunState) -> list[int]:
+    runs = MigrationRun.objects.filter(state__in=[state.value for state in states], expires_at__lte=database_now())
+    return list(runs.order_by("number").values_list("number", flat=True)[:BATCH])
+
+
+@audit.action
+def _expire(*, actor: Actor, number: int) -> None:
+    run = moves.lock(number)
+    if RunState.EXPIRED not in states.MOVES[run.run_state]:
+        return
+    moves.move(
+        run,
+        to=RunState.EXPIRED,
+        sentence=f"Expired at {run.expires_at:%Y-%m-%d %H:%M} UTC before it was started. Request it again.",
+        finished_at=database_now(),
+    )
+    audit.record_run(actor=actor, action="run.expired", run=run)
+
+
+def _leases_over() -> list[int]:
+    runs = MigrationRun.objects.filter(state=RunState.RUNNING.value, lease_expires_at__lte=database_now())
+    return list(runs.order_by("number").values_list("number", flat=True)[:BATCH])
+
+
+@audit.action
+def _lose(*, actor: Actor, number: int) -> None:
+    """A run whose lease is over has an unknown outcome: nobody guesses, a reconciliation reads the target."""
+    run = moves.lock(number)
+    if run.run_state is not RunState.RUNNING or run.lease_expires_at is None or run.lease_expires_at > database_now():
+        return
+    moves.move(
+        run,
+        to=RunState.OUTCOME_UNKNOWN,
+        sentence=(
+            f"{run.worker} stopped answering in phase {run.get_phase_display()}. What reached {run.target} is unknown until "
+            "its sessions are ended and it has been read. Nothing else runs there meanwhile."
+        ),
+        reason_code="worker_lost",
+        lease_expires_at=None,
+        reconcile_after_at=database_now(),
+    )
+    audit.record_run(actor=actor, action="run.worker_lost", run=run, worker=run.worker, phase=run.phase)
+
+
+def _resend() -> None:
+    now = database_now()
+    late = now - timedelta(seconds=settings.PORTAL_RESEND_S)
+    waiting = Q(state__in=[RunState.REQUESTED.value, RunState.QUEUED.value])
+    lost_planner = Q(state=RunState.PLANNING.value, lease_expires_at__lte=now)
+    runs = MigrationRun.objects.filter(waiting | lost_planner).filter(
+        Q(dispatched_at__isnull=True) | Q(dispatched_at__lte=late)
+    )
+    for run in runs.select_related("target__environment").order_by("number")[:BATCH]:
+        pause = min(settings.PORTAL_RESEND_S * run.dispatch_count, LONGEST_RESEND_S)
+        if run.dispatched_at is not None and run.dispatched_at > now - timedelta(seconds=pause):
+            continue
+        MigrationRun.objects.filter(number=run.number, state=run.state).update(
+            dispatched_at=now, dispatch_count=F("dispatch_count") + 1
+        )
+        wake = dispatch.Wake.EXECUTE if run.run_state is RunState.QUEUED else dispatch.Wake.PLAN
+        dispatch.after_commit(wake, queue=run.target.environment.queue, number=run.number)
+
+
+def _reconcile_due() -> None:
+    now = database_now()
+    runs = MigrationRun.objects.filter(state=RunState.OUTCOME_UNKNOWN.value).filter(
+        Q(reconcile_after_at__isnull=True) | Q(reconcile_after_at__lte=now)
+    )
+    for run in runs.select_related("target__environment").order_by("number")[:BATCH]:
+        MigrationRun.objects.filter(number=run.number, state=run.state).update(
+            reconcile_after_at=now + timedelta(seconds=settings.PORTAL_RESEND_S)
+        )
+        dispatch.after_commit(dispatch.Wake.RECONCILE, queue=run.target.environment.queue, number=run.number)
+
+
+def _observe_due() -> None:
+    now = database_now()
+    due = Target.objects.filter(Q(next_observation_at__isnull=True) | Q(next_observation_at__lte=now))
+    for target in due.select_related("environment").order_by("next_observation_at", "pk")[:BATCH]:
+        period = target.environment.observe_every_s
+        Target.objects.filter(pk=target.pk).update(next_observation_at=now + timedelta(seconds=period))
+        dispatch.after_commit(
+            dispatch.Wake.OBSERVE, queue=target.environment.queue, expires_s=period, target_id=target.pk
+        )

@@ -1,0 +1,261 @@
+"""From what was read to what may be said. Pure: the same facts always give the same judgement.
+
+The process that ran Alembic is a witness, not a judge. Rows and catalog come from a fresh connection, after the run's own
+connections were gone (reference: the table of outcomes in docs/reliability.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from migrations_audit.states import Outcome, RunState, Verdict
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of evidence before it is stored."""
+
+    name: str
+    expected: str
+    observed: str
+    outcome: Outcome
+    detail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What the runner said about itself. ``None`` where nobody heard it (a lost worker)."""
+
+    exit_code: int | None = None
+    ended_by: str = ""
+    refusal: str = ""
+    error: str = ""
+    steps_ended: int = 0
+    connected: bool = False
+    commit_after_version: bool | None = None
+    cancel_requested: bool = False
+    by_reconciliation: bool = False
+    touched: bool = True
+    """False when it is certain that no statement of a revision was sent."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was planned, and what was read on a fresh connection."""
+
+    target: str
+    start: tuple[str, ...]
+    result: tuple[str, ...]
+    steps: tuple[str, ...]
+    all_transactional: bool
+    rows: tuple[str, ...] | None
+    identity_differences: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    new_invalid_indexes: tuple[str, ...] = ()
+    prepared_transactions: tuple[str, ...] = ()
+    catalog_known_before: bool = True
+    fingerprint: str = ""
+    fingerprint_seen_at_result: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    state: RunState
+    verdict: Verdict
+    code: str
+    sentence: str
+    checks: tuple[Check, ...] = field(default=())
+
+
+def rows_text(rows: Sequence[str] | None) -> str:
+    """Version rows for people."""
+    if rows is None:
+        return "no version table"
+    return ", ".join(rows) if rows else "empty version table"
+
+
+def judge(facts: Facts, witness: Witness) -> Judgement:
+    """What the reading shows about the run. Never verified unless every check passed or only warned."""
+    checks = _checks(facts, witness)
+    at_result = _same_rows(facts.rows, facts.result)
+    at_start = _same_rows(facts.rows, facts.start)
+    if facts.identity_differences:
+        return Judgement(
+            RunState.OUTCOME_UNKNOWN,
+            Verdict.UNVERIFIED,
+            "wrong_database",
+            f"Another database answers for {facts.target}: {facts.identity_differences[0]} "
+            "What the run did cannot be read there.",
+            checks,
+        )
+    if at_result and not at_start:
+        return _at_result(facts, witness, checks)
+    if at_start:
+        return _at_start(facts, witness, checks)
+    return Judgement(
+        RunState.FAILED,
+        Verdict.CONTRADICTED,
+        "partly_applied",
+        f"Partly applied: {facts.target} is at {rows_text(facts.rows)}, between {rows_text(facts.start)} and "
+        f"{rows_text(facts.result)}.{_tail(witness)} Plan again from there; a new approval is needed.",
+        checks,
+    )
+
+
+def _at_result(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judgement:
+    where = f"{facts.target} was read at {rows_text(facts.rows)}"
+    bad = [check for check in checks if check.outcome in (Outcome.FAILED, Outcome.COULD_NOT_RUN)]
+    if bad:
+        return Judgement(
+            RunState.FAILED,
+            Verdict.CONTRADICTED,
+            "contradicted",
+            f"{where}, but: {bad[0].name}: expected {bad[0].expected}, observed {bad[0].observed}.",
+            checks,
+        )
+    note = ""
+    if witness.by_reconciliation:
+        note = " Confirmed by reconciliation; the worker was lost."
+    elif witness.cancel_requested:
+        note = " The cancel came too late: it had committed."
+    elif witness.exit_code != 0:
+        note = f" Alembic ended with an error afterwards:{_tail(witness)}"
+    return Judgement(RunState.APPLIED, Verdict.VERIFIED, "verified", f"{where} on a fresh connection.{note}", checks)
+
+
+def _at_start(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judgement:
+    still = f"{facts.target} is still at {rows_text(facts.rows)}"
+    if facts.changes and facts.catalog_known_before:
+        return Judgement(
+            RunState.FAILED,
+            Verdict.CONTRADICTED,
+            "partly_applied",
+            f"Partly applied: {still}, but {len(facts.changes)} catalog objects differ from before.{_tail(witness)}",
+            checks,
+        )
+    if witness.refusal:
+        return Judgement(
+            RunState.REFUSED,
+            Verdict.UNVERIFIED,
+            witness.refusal,
+            f"{witness.error} Nothing was applied: {still}.",
+            checks,
+        )
+    if not facts.all_transactional and witness.touched:
+        return Judgement(
+            RunState.FAILED,
+            Verdict.UNVERIFIED,
+            "possibly_partly_applied",
+            f"Possibly partly applied: {still} and its catalog is unchanged, but a revision of this plan works outside a "
+            f"transaction and its data cannot be compared.{_tail(witness)} A person must look before anything runs again.",
+            checks,
+        )
+    if witness.cancel_requested:
+        return Judgement(
+            RunState.CANCELLED, Verdict.UNVERIFIED, "cancelled", f"Cancelled before any commit: {still}.", checks
+        )
+    if witness.exit_code == 0:
+        return Judgement(
+            RunState.FAILED,
+            Verdict.CONTRADICTED,
+            "no_effect",
+            f"Alembic reported no error, but {still}. Look at env.py: SQL before context.configure() without a commit, "
+            "another connection, or no migration at all are the usual causes.",
+            checks,
+        )
+    if witness.by_reconciliation:
+        return Judgement(
+            RunState.FAILED,
+            Verdict.UNVERIFIED,
+            "no_change",
+            f"The worker was lost. Read afterwards: {still} and its catalog is unchanged.",
+            checks,
+        )
+    return Judgement(
+        RunState.FAILED, Verdict.UNVERIFIED, "no_change", f"Nothing was applied: {still}.{_tail(witness)}", checks
+    )
+
+
+def _tail(witness: Witness) -> str:
+    if witness.ended_by == "deadline":
+        return " The run was stopped at its deadline."
+    return f" {witness.error.strip()}" if witness.error.strip() else ""
+
+
+def _same_rows(found: tuple[str, ...] | None, expected: tuple[str, ...]) -> bool:
+    """An absent version table and an empty one are both base."""
+    return sorted(found or ()) == sorted(expected)
+
+
+def _checks(facts: Facts, witness: Witness) -> tuple[Check, ...]:
+    checks = [
+        Check(
+            "identity",
+            "the enrolled database",
+            "; ".join(facts.identity_differences) or "the enrolled database",
+            Outcome.FAILED if facts.identity_differences else Outcome.PASSED,
+        ),
+        Check(
+            "revision rows",
+            rows_text(facts.result),
+            rows_text(facts.rows),
+            Outcome.PASSED if _same_rows(facts.rows, facts.result) else Outcome.FAILED,
+        ),
+        _catalog_check(facts),
+        Check(
+            "invalid indexes",
+            "no new one",
+            ", ".join(facts.new_invalid_indexes) or "no new one",
+            Outcome.FAILED if facts.new_invalid_indexes else Outcome.PASSED,
+        ),
+        Check(
+            "prepared transactions",
+            "none left",
+            ", ".join(facts.prepared_transactions) or "none left",
+            Outcome.FAILED if facts.prepared_transactions else Outcome.PASSED,
+        ),
+    ]
+    if facts.fingerprint_seen_at_result:
+        same = facts.fingerprint == facts.fingerprint_seen_at_result
+        checks.append(
+            Check(
+                "catalog as last seen at this revision",
+                facts.fingerprint_seen_at_result[:12],
+                facts.fingerprint[:12],
+                Outcome.PASSED if same else Outcome.WARNING,
+            )
+        )
+    return (*checks, *_witness_checks(facts, witness))
+
+
+def _catalog_check(facts: Facts) -> Check:
+    if not facts.catalog_known_before:
+        return Check("catalog difference", "compared with before", "there is no reading from before", Outcome.WARNING)
+    if not facts.changes:
+        return Check("catalog difference", "what the revisions change", "nothing changed", Outcome.WARNING)
+    return Check(
+        "catalog difference",
+        "what the revisions change",
+        f"{len(facts.changes)} objects",
+        Outcome.PASSED,
+        facts.changes,
+    )
+
+
+def _witness_checks(facts: Facts, witness: Witness) -> list[Check]:
+    if witness.by_reconciliation:
+        return []
+    commit = {True: "seen", False: "not seen", None: "not reported"}[witness.commit_after_version]
+    commit_outcome = Outcome.PASSED if witness.commit_after_version else Outcome.FAILED
+    ended = f"exit code {witness.exit_code}" if witness.ended_by in ("", "itself") else f"ended by {witness.ended_by}"
+    return [
+        Check(
+            "steps ended",
+            str(len(facts.steps)),
+            str(witness.steps_ended),
+            Outcome.PASSED if witness.steps_ended == len(facts.steps) else Outcome.FAILED,
+        ),
+        Check("commit after the last version write", "seen", commit, commit_outcome),
+        Check("Alembic's exit", "exit code 0", ended, Outcome.PASSED if ended == "exit code 0" else Outcome.WARNING),
+    ]

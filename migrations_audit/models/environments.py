@@ -1,0 +1,143 @@
+"""Environments with their policy, and who holds which role in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from migrations_audit import policy
+
+
+class Tier(models.TextChoices):
+    DEVELOPMENT = "development", "Development"
+    STAGING = "staging", "Staging"
+    PRODUCTION = "production", "Production"
+
+
+class Role(models.TextChoices):
+    VIEWER = "viewer", "Viewer"
+    REQUESTER = "requester", "Requester"
+    APPROVER = "approver", "Approver"
+    OPERATOR = "operator", "Operator"
+    AUDITOR = "auditor", "Auditor"
+    ADMINISTRATOR = "administrator", "Administrator"
+
+
+class EnvironmentQuerySet(models.QuerySet["Environment"]):
+    def visible_to(self, user_id: int | None) -> EnvironmentQuerySet:
+        """The environments in which this active person holds any role; all of them for a superuser."""
+        person = get_user_model()._default_manager.filter(pk=user_id or 0, is_active=True)
+        return self.filter(
+            models.Exists(person.filter(is_superuser=True))
+            | models.Exists(person.filter(groups__portal_memberships__environment=models.OuterRef("pk")))
+        )
+
+
+class Environment(models.Model):
+    """Development, staging, production…: its tier, its place in the order of promotion, and its policy."""
+
+    slug = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=80)
+    tier = models.CharField(max_length=20, choices=Tier.choices)
+    position = models.PositiveSmallIntegerField(default=0, help_text="Order of promotion: lower comes first.")
+    queue = models.CharField(
+        max_length=80,
+        help_text="The Celery queue that the workers near this environment's databases consume, e.g. target-production.",
+    )
+    requirements = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='Who must approve: [{"role": "database-administrator", "count": 1}, {"role": "owner", "count": 1}]. '
+        "All are distinct people, and none is the requester.",
+    )
+    observe_every_s = models.PositiveIntegerField(
+        "observe every (seconds)", default=300, validators=[MinValueValidator(10), MaxValueValidator(86_400)]
+    )
+    fresh_for_s = models.PositiveIntegerField(
+        "an observation is fresh for (seconds)",
+        default=900,
+        validators=[MinValueValidator(10), MaxValueValidator(604_800)],
+        help_text="An older observation is shown as stale, never as in sync.",
+    )
+    approval_lifetime_s = models.PositiveIntegerField(
+        "an approval lives for (seconds)",
+        default=86_400,
+        validators=[MinValueValidator(60), MaxValueValidator(2_592_000)],
+    )
+    lock_timeout_ms = models.PositiveIntegerField(
+        "lock timeout (ms)", default=3_000, validators=[MinValueValidator(50), MaxValueValidator(60_000)]
+    )
+    statement_timeout_ms = models.PositiveIntegerField(
+        "statement timeout (ms)", default=900_000, validators=[MinValueValidator(100), MaxValueValidator(86_400_000)]
+    )
+    lock_budget_s = models.PositiveIntegerField(
+        "wait for the run lock (seconds)", default=60, validators=[MinValueValidator(1), MaxValueValidator(3_600)]
+    )
+    deadline_s = models.PositiveIntegerField(
+        "deadline of a run (seconds)", default=3_600, validators=[MinValueValidator(5), MaxValueValidator(86_400)]
+    )
+    settings_version = models.PositiveIntegerField(default=1, editable=False)
+
+    objects = EnvironmentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["position", "slug"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(tier=Tier.PRODUCTION) | ~models.Q(requirements=[]),
+                name="production_needs_a_requirement",
+                violation_error_message="A production environment needs at least one approval requirement.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def parsed_requirements(self) -> tuple[policy.Requirement, ...]:
+        return policy.parse(self.requirements)
+
+    def policy_facts(self) -> dict[str, Any]:
+        """What an approval binds of this environment's policy."""
+        return {
+            "environment": self.slug,
+            "tier": self.tier,
+            "requirements": self.requirements,
+            "lock_timeout_ms": self.lock_timeout_ms,
+            "statement_timeout_ms": self.statement_timeout_ms,
+            "lock_budget_s": self.lock_budget_s,
+            "deadline_s": self.deadline_s,
+        }
+
+
+class Membership(models.Model):
+    """A group holds a role in an environment."""
+
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="memberships")
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="portal_memberships")
+    role = models.CharField(max_length=20, choices=Role.choices)
+    approver_role = models.CharField(
+        max_length=60,
+        blank=True,
+        help_text="For approvers: the role that the policy names, e.g. database-administrator.",
+    )
+
+    class Meta:
+        ordering = ["environment", "role", "approver_role"]
+        constraints = [
+            models.UniqueConstraint(fields=["environment", "group", "role", "approver_role"], name="one_membership"),
+            models.CheckConstraint(
+                condition=(models.Q(role=Role.APPROVER) & ~models.Q(approver_role=""))
+                | (~models.Q(role=Role.APPROVER) & models.Q(approver_role="")),
+                name="approver_role_with_approver_only",
+                violation_error_message="Name the approver role for an approver, and for nobody else.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        role = f"approver: {self.approver_role}" if self.approver_role else self.get_role_display().lower()
+        return f"{self.group} is {role} in {self.environment}"
