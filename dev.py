@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.util
@@ -115,7 +116,7 @@ def lock(rest: list[str]) -> int:
             "--output-file",
             file,
         ]
-        command = [PYTHON, "-m", "uv", "pip", "compile", "--quiet", "pyproject.toml", *options, *rest]
+        command = [str(PYTHON), "-m", "uv", "pip", "compile", "--quiet", "pyproject.toml", *options, *rest]
         if subprocess.run(command, env=installer_environment(), check=False).returncode:
             return 1
     return 0
@@ -182,6 +183,8 @@ def install_alone(lock_file: str) -> None:
 
 def make_environment() -> None:
     """Make .venv without pip, because Debian's python3 has no ensurepip; where pip itself is missing, with it."""
+    if not os.access(ROOT, os.W_OK):
+        raise PermissionError(errno.EACCES, "not writable", str(ROOT))
     without_pip = ["--without-pip"] if importlib.util.find_spec("pip") else []
     if not without_pip and importlib.util.find_spec("ensurepip") is None:
         raise Stop(

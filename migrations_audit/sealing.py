@@ -40,9 +40,11 @@ def seal(text: str, *, keys: Sequence[str]) -> str:
 def unseal(token: str, *, keys: Sequence[str]) -> str:
     """Return what was sealed with any of the keys. Raises NoSealingKey and CannotUnseal."""
     box = _box(keys)
+    if not _TOKEN.fullmatch(token):
+        raise CannotUnseal
     try:
         return box.decrypt(token.encode()).decode()
-    except (InvalidToken, UnicodeError):
+    except InvalidToken:
         raise CannotUnseal from None
 
 

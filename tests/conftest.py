@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,6 +13,33 @@ from psycopg import sql
 from tests import servers
 
 MakeTargetDatabase = Callable[..., str]
+
+NO_CHROMIUM = (
+    "The browser tests did not run: no Chromium was found. "
+    "Install chromium (Debian, Ubuntu: apt-get install chromium) or set PORTAL_CHROMIUM to one."
+)
+_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The browser's program. PORTAL_REQUIRE_BROWSER=1 makes its absence a failure."""
+    asked = os.environ.get("PORTAL_CHROMIUM")
+    if asked and shutil.which(asked) is None:
+        pytest.fail(f"PORTAL_CHROMIUM={asked} is no program. Correct it or unset it.")
+    found = asked or next((path for name in _CHROMIUM_NAMES if (path := shutil.which(name))), None)
+    if found is None and os.environ.get("PORTAL_REQUIRE_BROWSER") == "1":
+        pytest.fail(NO_CHROMIUM)
+    if found is None:
+        pytest.skip(NO_CHROMIUM)
+    return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line, however quiet the session is, that the browser tests were left out."""
+    left_out = [each for each in terminalreporter.stats.get("skipped", []) if NO_CHROMIUM in str(each.longrepr)]
+    if left_out:
+        terminalreporter.write_line(f"{NO_CHROMIUM} ({len(left_out)} tests)", yellow=True, bold=True)
 
 
 @pytest.fixture(scope="session")

@@ -145,8 +145,9 @@ def finish(
     if run.epoch != epoch or run.run_state not in (RunState.RUNNING, RunState.OUTCOME_UNKNOWN):
         raise LostLease(f"{run} is no longer held in epoch {epoch}; it is {run.get_state_display()}.")
     now = database_now()
-    evidence.store_checks(target=run.target, run=run, observation=observation, checks=judgement.checks)
     unknown = judgement.state is RunState.OUTCOME_UNKNOWN
+    if not unknown or run.run_state is RunState.RUNNING:
+        evidence.store_checks(target=run.target, run=run, observation=observation, checks=judgement.checks)
     values: dict[str, Any] = {
         "sentence": judgement.sentence,
         "reason_code": judgement.code,

@@ -72,7 +72,8 @@ def _forms(secret: str) -> set[str]:
     encoded = {quote(secret, safe=safe, errors="replace") for safe in ("", "/", " +")}
     encoded.add(quote_plus(secret, errors="replace"))
     lowered = {re.sub(r"%[0-9A-F]{2}", lambda pair: pair[0].lower(), form) for form in encoded}
-    escaped = {repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1], html.escape(secret)}
+    in_json = {json.dumps(secret, ensure_ascii=choice)[1:-1] for choice in (True, False)}
+    escaped = {repr(secret)[1:-1], ascii(secret)[1:-1], html.escape(secret)} | in_json
     conninfo = secret.replace("\\", "\\\\").replace("'", "\\'")
     forms = {secret, conninfo, secret.replace("'", "''")} | encoded | lowered | escaped
     return forms | {form.replace("%", "%%") for form in forms}  # as configparser wants its values

@@ -56,7 +56,9 @@ def _content(path: str) -> str:
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CannotResolve(f"{path} is not a regular file. Point the reference at a file that holds only the URL.")
+                raise CannotResolve(
+                    f"{path} is not a regular file. Point the reference at a file that holds only the URL."
+                )
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise CannotResolve(

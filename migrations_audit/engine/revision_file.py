@@ -16,7 +16,10 @@ from migrations_audit.engine import transactional, types
 _HEADER: Final = ("revision", "down_revision", "branch_labels", "depends_on")
 _LEGACY_NAME: Final = re.compile(r"([a-f0-9]+)\.py$")
 _MESSAGE_LENGTH: Final = 200
-_ASK_THE_RUNNER: Final = "Only running the file could tell, so no plan can be made from it. Write the value as plain text."
+_ASK_THE_RUNNER: Final = (
+    "Only running the file could tell, so no plan can be made from it. Write the value as plain text."
+)
+_UNKNOWN: Final = object()
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,13 @@ def read(path: str, content: bytes) -> RevisionFile:
             tree = ast.parse(content, filename=path)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
-        problem = types.Problem("unreadable_file", path, f"{path} cannot be read as Python 3.11{line}. Correct the file.")
+        problem = types.Problem(
+            "unreadable_file", path, f"{path} cannot be read as Python 3.11{line}. Correct the file."
+        )
         return RevisionFile(None, (problem,))
     header = _Header(tree, path)
     revision = header.identifier()
-    down_revisions = header.texts("down_revision", required=True)
+    down_revisions = header.texts("down_revision")
     depends_on = header.texts("depends_on")
     branch_labels = header.texts("branch_labels")
     if "upgrade" not in header.bound:
@@ -92,20 +97,24 @@ class _Header:
             legacy = _LEGACY_NAME.match(posixpath.basename(self._path))
             if legacy:
                 return legacy[1]
-            self.complain("header_missing", "says no revision. Move it out of the version folder if it is not a revision.")
+            self.complain(
+                "header_missing", "says no revision. Move it out of the version folder if it is not a revision."
+            )
             return ""
-        found = self.texts("revision", required=True)
-        if len(found) == 1:
-            return found[0]
-        if not self.problems:
+        value = self._literal("revision")
+        if isinstance(value, str):
+            return value
+        if value is _UNKNOWN:
+            self.complain("header_not_literal", f"computes its revision. {_ASK_THE_RUNNER}")
+        else:
             self.complain("header_wrong_type", "has a revision that is not one text.")
         return ""
 
-    def texts(self, name: str, *, required: bool = False) -> tuple[str, ...]:
+    def texts(self, name: str) -> tuple[str, ...]:
         """The value of one header name as a tuple; None and an absent optional name are empty."""
         if name not in self.bound:
-            if required:
-                self.complain("header_missing", f"does not say {name}. Add it; the first revision says {name} = None.")
+            if name == "down_revision":
+                self.complain("header_missing", "does not say down_revision. Add it; the first revision says None.")
             return ()
         value = self._literal(name)
         if value is _UNKNOWN:
@@ -131,9 +140,6 @@ class _Header:
             return ast.literal_eval(node)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return _UNKNOWN
-
-
-_UNKNOWN: Final = object()
 
 
 class _Constants(ast.NodeTransformer):
@@ -215,6 +221,8 @@ def _does_nothing(function: ast.FunctionDef) -> bool:
     return all(
         isinstance(statement, ast.Pass)
         or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
-        or (isinstance(statement, ast.Return) and (statement.value is None or isinstance(statement.value, ast.Constant)))
+        or (
+            isinstance(statement, ast.Return) and (statement.value is None or isinstance(statement.value, ast.Constant))
+        )
         for statement in function.body
     )

@@ -19,6 +19,21 @@ from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
 
 MAX_REASON: Final = 300
+LOCK_TIMEOUT_MS: Final = 2000
+
+# What a role, a database or a pooler's earlier client may have set and what the text of the catalog depends on.
+_PINNED: Final = {
+    "search_path": "pg_catalog, pg_temp",
+    "row_security": "off",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+}
 
 
 class CannotRead(PortalError):
@@ -44,9 +59,9 @@ class _Kind:
     sentence: str
 
 
-# libpq gives no SQLSTATE for a refused connection, so its text is all there is. The first match wins; where several addresses were
-# tried, the text holds all their failures, and the one that got furthest comes first here. A server that speaks another language
-# falls to "other", with its own words.
+# libpq gives no SQLSTATE for a refused connection, so its text is all there is. The first match wins; where several
+# addresses were tried, the text holds all their failures, and the one that got furthest comes first here. A server that
+# speaks another language falls to "other", with its own words.
 _KINDS: Final = (
     _Kind(
         "no_such_database",
@@ -111,8 +126,9 @@ def connect(
 ) -> Iterator[psycopg.Connection[TupleRow]]:
     """Open a fresh autocommit connection and close it at the end.
 
-    ``connect_timeout_s`` bounds connecting (per address of the host), ``deadline_s`` all that follows: when it passes, the socket is
-    shut, also if the server is frozen or the network gone. Raises CannotRead for whatever the database or the network does.
+    ``connect_timeout_s`` bounds connecting (per address of the host), ``deadline_s`` all that follows: when it passes, the
+    socket is shut, also if the server is frozen or the network gone. Raises CannotRead for whatever the database or the
+    network does.
     """
     arguments = url.connect_arguments() | {
         "application_name": application_name,
@@ -129,13 +145,37 @@ def connect(
         except psycopg.Error as error:
             raise _broken(url, error, expired=expired.is_set()) from None
         except UnicodeDecodeError:
-            raise CannotRead(f"{url.display()} could not be read: it holds names or text that are not valid UTF-8.") from None
+            raise CannotRead(
+                f"{url.display()} could not be read: it holds names or text that are not valid UTF-8."
+            ) from None
 
 
 @contextlib.contextmanager
-def _shut_after(
-    connection: psycopg.Connection[TupleRow], seconds: float, expired: threading.Event
-) -> Iterator[None]:
+def snapshot(connection: psycopg.Connection[TupleRow], *, statement_timeout_ms: int) -> Iterator[tuple[str, ...]]:
+    """One read-only REPEATABLE READ transaction in which names mean PostgreSQL's own objects and text has one form.
+
+    Yields the existing schemas of the search path that the connection would have had. The settings end with the transaction, so
+    that a pooler passes none of them on.
+    """
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    settings = {
+        **_PINNED,
+        "statement_timeout": str(statement_timeout_ms),
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+    }
+    with connection.transaction():
+        row = connection.execute("SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]").fetchone()
+        connection.execute(
+            "SELECT pg_catalog.set_config(s.name, s.value, true) FROM ROWS FROM"
+            " (pg_catalog.unnest(%s::pg_catalog.text[]), pg_catalog.unnest(%s::pg_catalog.text[])) AS s(name, value)",
+            [list(settings), list(settings.values())],
+        )
+        yield tuple(row[0]) if row else ()
+
+
+@contextlib.contextmanager
+def _shut_after(connection: psycopg.Connection[TupleRow], seconds: float, expired: threading.Event) -> Iterator[None]:
     # A server-side timeout does not help against a frozen server, and libpq has none for an established connection.
     with socket.socket(fileno=os.dup(connection.fileno())) as wire:
 
@@ -172,7 +212,10 @@ def _broken(url: TargetUrl, error: psycopg.Error, *, expired: bool) -> CannotRea
         ("other", "the server answered with an error"),
     )
     if expired:
-        code, sentence = "timeout", "the whole reading took longer than its limit. Check the server's load and the route to it"
+        code, sentence = (
+            "timeout",
+            "the whole reading took longer than its limit. Check the server's load and the route to it",
+        )
     return CannotRead(f"{url.display()} could not be read: {sentence}. {_reason(url, error)}", code=code)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, class_row, dict_row
 
 from migrations_audit.engine import catalog, session
 from migrations_audit.engine.redaction import clean
@@ -20,9 +20,8 @@ __all__ = ["CannotRead", "IdentityCheck", "UnreadableVersionTable", "compare_ide
 
 MAX_REVISION_ROWS: Final = 1000
 MAX_REVISION_ID: Final = 255
-LOCK_TIMEOUT_MS: Final = 2000
 
-type_Connection = psycopg.Connection[TupleRow]
+_Connection: TypeAlias = psycopg.Connection[TupleRow]
 
 
 class UnreadableVersionTable(CannotRead):
@@ -40,36 +39,218 @@ class IdentityCheck:
     remarks: tuple[str, ...]
 
 
-# What the session's role or database may have set and what the text of the catalog depends on. Set for the transaction only: through
-# a pooler nothing of it may stay behind.
-_PINNED: Final = {
-    "search_path": "pg_catalog, pg_temp",
-    "row_security": "off",
-    "quote_all_identifiers": "off",
-    "standard_conforming_strings": "on",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
-}
-
-# Some services withhold the control functions from ordinary roles; the walfile name tells a promotion at once, the control file later.
 _FACTS: Final[LiteralString] = """
-    SELECT pg_catalog.current_database() AS database,
-           (SELECT d.oid::pg_catalog.int8 FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) AS database_oid,
-           session_user::pg_catalog.text AS "user",
-           coalesce(pg_catalog.host(pg_catalog.inet_server_addr()), '') AS server_address,
-           coalesce(pg_catalog.inet_server_port(), 0) AS server_port,
-           pg_catalog.current_setting('server_version') AS server_version,
-           pg_catalog.pg_is_in_recovery() AS in_recovery,
-           pg_catalog.pg_backend_pid() AS backend_pid,
-           pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS tells_system,
-           pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE') AS tells_checkpoint
+    SELECT current_database()::text AS database,
+           (SELECT oid::int8 FROM pg_database WHERE datname = current_database()) AS database_oid,
+           session_user::text AS user,
+           coalesce(host(inet_server_addr()), '') AS server_address,
+           coalesce(inet_server_port(), 0) AS server_port,
+           current_setting('server_version') AS server_version,
+           pg_is_in_recovery() AS in_recovery
 """
-_SYSTEM: Final[LiteralString] = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()"
-_TIMELINE_OF_STANDBY: Final[LiteralString] = "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()"
-_TIMELINE_OF_PRIMARY: Final[LiteralString] = """
-    SELECT ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::pg_catalog.bit(32)::pg_catalog.int4
+_SYSTEM_IDENTIFIER: Final[LiteralString] = "SELECT system_identifier::text FROM pg_control_system()"
+# After a promotion the control file tells the new timeline only at the next checkpoint, the WAL file's name at once.
+_TIMELINE: Final[LiteralString] = """
+    SELECT CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+                ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int4 END
 """
+_NOT_TOLD: Final = (
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+)
+
+_VERSION_TABLES: Final[LiteralString] = r"""
+    SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
+           format('%%I.%%I', n.nspname, c.relname) AS display,
+           coalesce(base.oid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype), false) AS has_version_num
+      FROM pg_class c
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+      LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'version_num' AND a.attnum > 0 AND NOT a.attisdropped
+      LEFT JOIN pg_type t ON t.oid = a.atttypid
+      LEFT JOIN pg_type base ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+     WHERE (c.relname LIKE '%%alembic\_version%%' OR c.relname = %(version_table)s)
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+       AND n.nspname NOT LIKE 'pg\_%%' AND n.nspname <> 'information_schema'
+     ORDER BY n.nspname, c.relname
+"""
+_PREPARED: Final[LiteralString] = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY gid"
+_KIND_WORDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+
+
+@dataclass(frozen=True)
+class _VersionTable:
+    schema: str
+    name: str
+    kind: str
+    display: str
+    has_version_num: bool
+
+
+def read(
+    url: TargetUrl,
+    *,
+    version_table: str = "alembic_version",
+    version_schema: str = "",
+    application_name: str,
+    connect_timeout_s: float = 5,
+    statement_timeout_ms: int = 15_000,
+) -> Reading:
+    """Read the target once, on a fresh connection, in one read-only transaction.
+
+    With an empty ``version_schema`` the version table is the one that the role's own search path reaches, as for Alembic.
+    Raises CannotRead, and its subclass UnreadableVersionTable when the table is not a table, is hidden from that search
+    path, or holds what Alembic never writes.
+    """
+    begin = time.monotonic()
+    with (
+        session.connect(
+            url,
+            application_name=application_name,
+            connect_timeout_s=connect_timeout_s,
+            deadline_s=4 * statement_timeout_ms / 1000,
+        ) as connection,
+        session.snapshot(connection, statement_timeout_ms=statement_timeout_ms) as search_path,
+    ):
+        identity = _identity(connection, url)
+        pooled = connection.info.backend_pid != _value(connection, "SELECT pg_backend_pid()")
+        tables = _version_tables(connection, version_table)
+        wanted = [table for table in tables if table.name == version_table]
+        found = _in_schema(wanted, version_schema) if version_schema else _reached(wanted, search_path, url)
+        return Reading(
+            identity=identity,
+            revisions=None if found is None else _revisions(connection, found),
+            catalog=catalog.read(connection),
+            pooled=pooled,
+            version_tables=tuple(table.display for table in tables if table.kind in ("r", "p")),
+            prepared_transactions=tuple(clean(gid) for (gid,) in connection.execute(_PREPARED)),
+            duration_ms=round((time.monotonic() - begin) * 1000),
+        )
+
+
+def compare_identity(enrolled: Identity, found: Identity) -> IdentityCheck:
+    """Say whether ``found`` is the enrolled database, and what else has changed since it was enrolled."""
+    differences = [
+        _changed(name, before, after)
+        for name, before, after in (
+            ("host", enrolled.endpoint.host, found.endpoint.host),
+            ("port", enrolled.endpoint.port, found.endpoint.port),
+            ("database of the URL", enrolled.endpoint.database, found.endpoint.database),
+            ("database's own name", enrolled.database, found.database),
+            ("database's oid", enrolled.database_oid, found.database_oid),
+        )
+        if before != after
+    ]
+    remarks = [
+        _changed(name, before, after)
+        for name, before, after in (
+            ("user", enrolled.user, found.user),
+            ("address that the server tells", enrolled.server_address, found.server_address),
+            ("port that the server tells", enrolled.server_port, found.server_port),
+            ("server version", enrolled.server_version, found.server_version),
+        )
+        if before != after
+    ]
+    _compare_system(enrolled, found, differences, remarks)
+    _compare_timeline(enrolled, found, differences, remarks)
+    return IdentityCheck(matches=not differences, differences=tuple(differences), remarks=tuple(remarks))
+
+
+def _changed(name: str, before: object, after: object) -> str:
+    return (
+        f"The {name} was {clean(str(before)) or 'not told'} at enrolment and is {clean(str(after)) or 'not told'} now."
+    )
+
+
+def _compare_system(enrolled: Identity, found: Identity, differences: list[str], remarks: list[str]) -> None:
+    if enrolled.system_identifier and enrolled.system_identifier != found.system_identifier:
+        differences.append(_changed("system identifier", enrolled.system_identifier, found.system_identifier))
+    elif not enrolled.system_identifier:
+        remarks.append(
+            "The server did not tell its system identifier at enrolment; identity rests on address, name and oid."
+        )
+
+
+def _compare_timeline(enrolled: Identity, found: Identity, differences: list[str], remarks: list[str]) -> None:
+    if found.in_recovery:
+        remarks.append("The server is a standby.")
+    if found.timeline < enrolled.timeline and found.timeline:
+        differences.append(
+            f"The timeline went back from {enrolled.timeline} to {found.timeline}: a server from before a failover answers."
+        )
+    elif found.timeline != enrolled.timeline:
+        words = "a failover happened since enrolment" if found.timeline and enrolled.timeline else "0 means not told"
+        remarks.append(f"The timeline was {enrolled.timeline} and is {found.timeline}: {words}.")
+
+
+def _identity(connection: _Connection, url: TargetUrl) -> Identity:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        facts: dict[str, Any] = cursor.execute(_FACTS).fetchone() or {}
+    return Identity(
+        endpoint=url.endpoint,
+        system_identifier=_told(connection, _SYSTEM_IDENTIFIER) or "",
+        timeline=_told(connection, _TIMELINE) or 0,
+        **facts,
+    )
+
+
+def _told(connection: _Connection, query: LiteralString) -> Any:
+    """The value, or None where a service withholds the function from ordinary roles or from everybody."""
+    try:
+        with connection.transaction():
+            return _value(connection, query)
+    except _NOT_TOLD:
+        return None
+
+
+def _value(connection: _Connection, query: LiteralString) -> Any:
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None
+
+
+def _version_tables(connection: _Connection, version_table: str) -> list[_VersionTable]:
+    with connection.cursor(row_factory=class_row(_VersionTable)) as cursor:
+        return cursor.execute(_VERSION_TABLES, {"version_table": version_table}).fetchall()
+
+
+def _in_schema(tables: list[_VersionTable], schema: str) -> _VersionTable | None:
+    return next((table for table in tables if table.schema == schema), None)
+
+
+def _reached(tables: list[_VersionTable], search_path: tuple[str, ...], url: TargetUrl) -> _VersionTable | None:
+    for schema in search_path:
+        if found := _in_schema(tables, schema):
+            return found
+    if tables:
+        names = clean(", ".join(table.display for table in tables))
+        raise UnreadableVersionTable(
+            f"{url.display()} holds {names}, which the search path of this user ({clean(', '.join(search_path)) or 'empty'}) "
+            "does not reach. Alembic would begin anew beside it: set the version table's schema in the project."
+        )
+    return None
+
+
+def _revisions(connection: _Connection, table: _VersionTable) -> tuple[str, ...]:
+    name = clean(table.display)
+    if table.kind in _KIND_WORDS:
+        raise UnreadableVersionTable(f"{name} is {_KIND_WORDS[table.kind]}, not a table. What it shows proves nothing.")
+    if not table.has_version_num:
+        raise UnreadableVersionTable(
+            f"{name} has no column version_num of a text type. Set the project's version table."
+        )
+    query = sql.SQL("SELECT version_num::text FROM {} LIMIT %s").format(sql.Identifier(table.schema, table.name))
+    rows = [row for (row,) in connection.execute(query, [MAX_REVISION_ROWS + 1])]
+    if len(rows) > MAX_REVISION_ROWS:
+        raise UnreadableVersionTable(
+            f"{name} has more than {MAX_REVISION_ROWS} rows. It is not a version table of Alembic."
+        )
+    for row in rows:
+        if not row or not row.isprintable() or row != row.strip() or len(row) > MAX_REVISION_ID:
+            shown = "NULL" if row is None else repr(row[:MAX_REVISION_ID])
+            raise UnreadableVersionTable(
+                f"{name} holds {shown}, which is no revision. Look at the table and correct it."
+            )
+    if len(set(rows)) < len(rows):
+        raise UnreadableVersionTable(f"{name} holds a revision twice. Look at the table and remove the copy.")
+    return tuple(sorted(rows))

@@ -1,7 +1,7 @@
 """A target's database URL: taken apart strictly, put together again from its fields.
 
-What libpq, SQLAlchemy and asyncpg understand beyond these fields (sockets, several hosts, services, options) is refused, because it
-would decide outside the portal which server is reached and how.
+What libpq, SQLAlchemy and asyncpg understand beyond these fields (sockets, several hosts, services, options) is refused,
+because it would decide outside the portal which server is reached and how.
 """
 
 from __future__ import annotations
@@ -201,10 +201,10 @@ def _name(part: str, text: str) -> str:
         raise InvalidUrl(f"The URL names no {part}. It is never guessed: name it.")
     if len(name.encode()) > MAX_NAME_BYTES:
         raise InvalidUrl(f"The URL's {part} is longer than {MAX_NAME_BYTES} bytes, which no PostgreSQL name is.")
-    if part == "database" and re.search("[?%#]", name):
-        # SQLAlchemy before 2.1 does not decode this part, later ones do.
+    if part == "database" and re.search("[?%#@]", name):
+        # SQLAlchemy before 2.1 does not decode this part, and would take an @ in it for the end of a password.
         raise InvalidUrl(
-            "The database's name holds ?, % or #, which SQLAlchemy's versions read differently. Use another name."
+            "The database's name holds ?, %, # or @, which SQLAlchemy does not read reliably. Use another name."
         )
     return name
 

@@ -1,11 +1,11 @@
-"""Execute one approved Alembic run inside the project's interpreter and report what happens, one JSON object a line.
+"""Execute one approved Alembic run inside the project's interpreter and tell what happens, one JSON object a line.
 
 Started by ``migrations_audit.engine.process`` with four numbers: the descriptors of request, events and lifeline, and the
 supervisor's process id. Needs Python 3.8, Alembic 1.8 and SQLAlchemy 1.4 or later; imports nothing of the portal, because the
 project's interpreter does not have it.
 
-Exit codes: 0 Alembic returned and every planned step ended, 1 it did not, 3 refused before or between steps, 4 nobody listens.
-Exit code 0 proves nothing about the database; that is read by another process.
+Exit codes: 0 Alembic returned and every planned step ended, 1 it did not, 3 refused, 4 nobody listens any more.
+Exit code 0 proves nothing about the database; another process reads that.
 """
 
 from __future__ import annotations
@@ -17,35 +17,32 @@ import functools
 import io
 import json
 import os
-import platform
 import resource
 import signal
 import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NoReturn, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from alembic.config import Config
+    Facts = dict[str, Any]
 
 COMPLETE, INCOMPLETE, REFUSED, UNHEARD = 0, 1, 3, 4
 
 MAX_STATEMENT = 4_000
 MAX_MESSAGE = 8_000
-MAX_STATEMENT_EVENTS = 10_000  # a data revision may execute millions; after this they are only counted
+MAX_STATEMENT_EVENTS = 10_000  # a data revision may execute millions; the rest is only counted
 SQL_PIECE = 200_000
 OPEN_FILES = 1_024
-HIGH_DESCRIPTOR = 900  # out of reach of code that closes the low ones
 FILE_BYTES = 1024**3
 PROCESSES = 4_096
 LOCK_POLL_S = 0.25
 
-Facts = Dict[str, Any]
-
 
 def leave(code: int) -> NoReturn:
-    """End at once: no handler of the project, no thread that it left behind, nothing that swallows SystemExit."""
+    """End at once: no exit handler of the project, no thread that it left behind, nothing that catches SystemExit."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
@@ -56,7 +53,7 @@ def leave(code: int) -> NoReturn:
 
 
 class Events:
-    """The way to the supervisor. A run that cannot report must not go on."""
+    """The way to the supervisor. A run that cannot tell must not go on."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -75,19 +72,20 @@ class Events:
             leave(UNHEARD)
 
     def refuse(self, code: str, message: str, **facts: Any) -> NoReturn:
-        """Say no and end. Not an exception: env.py could catch it and go on."""
+        """Say no and end. Not an exception, because env.py could catch it and go on."""
         self.emit("refused", code=code, message=message, **facts)
         leave(REFUSED)
 
 
 def described(error: BaseException) -> Facts:
-    """What an exception tells, without the parameters of its statement. Long text keeps its end, where the reason stands."""
+    """What an exception tells, without its statement's parameters. A long message keeps its end, where the reason stands."""
     origin = getattr(error, "orig", None) or error
     statement = getattr(error, "statement", None)
+    message = f"The project called sys.exit({error.code!r})." if isinstance(error, SystemExit) else str(origin)
     return {
         "type": type(origin).__name__,
         "sqlstate": sqlstate(error),
-        "message": (str(origin) or type(origin).__name__)[-MAX_MESSAGE:],
+        "message": message[-MAX_MESSAGE:],
         "statement": statement[:MAX_STATEMENT] if isinstance(statement, str) else "",
     }
 
@@ -102,23 +100,14 @@ def sqlstate(error: BaseException | None) -> str:
     return ""
 
 
+def place(error: BaseException) -> str:
+    """The last line of the project's own files that the exception came through."""
+    here = os.getcwd() + os.sep
+    inside = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(here)]
+    return f"{inside[-1].filename[len(here) :]}:{inside[-1].lineno}" if inside else ""
+
+
 # --- the process ---
-
-
-def confine(request: Facts) -> None:
-    """Set the limits of this process and of all that it starts, before any code of the project is loaded."""
-    limits = [
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_FSIZE, FILE_BYTES),
-        (resource.RLIMIT_NPROC, PROCESSES),  # counted for the whole account, not enforced for root
-        (resource.RLIMIT_AS, request["memory_bytes"]),
-    ]
-    for kind, wanted in limits:
-        hard = resource.getrlimit(kind)[1]
-        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses some
-            resource.setrlimit(kind, (value, value))
 
 
 def die_with(supervisor: int, lifeline: int) -> None:
@@ -129,14 +118,31 @@ def die_with(supervisor: int, lifeline: int) -> None:
         leave(UNHEARD)
 
     def watch() -> None:
-        os.read(lifeline, 1)  # returns when the last writing end is closed
+        os.read(lifeline, 1)  # returns when the supervisor's end is closed
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
+def confine(memory_bytes: int) -> None:
+    """Limit this process and all that it starts, before any code of the project is loaded."""
+    for kind, wanted in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_FSIZE, FILE_BYTES),
+        (resource.RLIMIT_NPROC, PROCESSES),  # counts the whole account; not enforced for root
+        (resource.RLIMIT_AS, memory_bytes),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses some
+            resource.setrlimit(kind, (value, value))
+
+
 def moved_up(descriptor: int) -> int:
-    high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR)
+    """A copy out of reach of code that closes the low descriptors, and closed in every program that the project starts."""
+    lowest = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0]) - 64
+    high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
     os.close(descriptor)
     return high
 
@@ -145,25 +151,34 @@ def moved_up(descriptor: int) -> int:
 
 
 def rows(connection: Any, sql: str) -> list[list[Any]]:
-    """Execute on a DBAPI connection. It may now be in a transaction; the caller settles that."""
-    cursor = connection.cursor()
-    try:
+    """Execute on a DBAPI connection, which may be in a transaction afterwards."""
+    with contextlib.closing(connection.cursor()) as cursor:
         cursor.execute(sql)
-        found = cursor.fetchall()
-    finally:
-        cursor.close()
-    return [list(row.values()) if isinstance(row, dict) else list(row) for row in found]
+        return [list(row) for row in cursor.fetchall()]
 
 
 def literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def inner(connection: Any) -> Any:
+    """The DBAPI connection inside what the pool hands out."""
+    return getattr(connection, "dbapi_connection", connection)
+
+
+def protocol_pid(record: Any) -> int | None:
+    """The backend's id as the wire protocol gave it. A pooler gives its own."""
+    driver = getattr(record, "driver_connection", None)
+    pid = getattr(getattr(driver, "info", None), "backend_pid", None)
+    if pid is None and hasattr(driver, "get_server_pid"):
+        pid = driver.get_server_pid()
+    return pid if isinstance(pid, int) else None
+
+
 class Guard:
     """Lets the project connect to the approved database only, with our settings, and keeps the target's lock.
 
-    All that it executes on a connection it ends with commit or rollback: a transaction left open would make Alembic skip its
-    own commit.
+    A new connection is handed over outside a transaction: in one that somebody else began, Alembic skips its own commit.
     """
 
     def __init__(self, request: Facts, events: Events) -> None:
@@ -172,6 +187,7 @@ class Guard:
         self._approved: Facts = request["connection"]
         self._asserted: set[int] = set()
         self._lock_holder: Any = None
+        self.revisions: Sequence[str] = request["start"]  # what the version table has to hold at this moment
         self.connections = 0
         self._startup = {
             "application_name": request["application_name"],
@@ -179,7 +195,7 @@ class Guard:
             "statement_timeout": str(request["statement_timeout_ms"]),
             "idle_in_transaction_session_timeout": str(request["idle_in_transaction_timeout_ms"]),
         }
-        # Not every server lets it be set, and as a start-up option it would then refuse the connection.
+        # Some servers do not let it be set; asked for at start-up it would cost the connection.
         interval = request["client_connection_check_interval_ms"]
         self._optional = {"client_connection_check_interval": str(interval)} if interval else {}
 
@@ -188,14 +204,14 @@ class Guard:
         from sqlalchemy.engine.default import DefaultDialect
         from sqlalchemy.pool import Pool
 
-        original = DefaultDialect.connect
+        driver_connect = DefaultDialect.connect
 
-        # The last step before the driver. A do_connect listener on Engine would come before those of the project's own engines.
-        @functools.wraps(original)
+        # The last step before the driver. A do_connect listener on the Engine class runs before those of the project's engines.
+        @functools.wraps(driver_connect)
         def connect(dialect: Any, *cargs: Any, **cparams: Any) -> Any:
             arguments = self._bound(dialect, cargs, cparams)
             try:
-                connection = original(dialect, *cargs, **arguments)
+                connection = driver_connect(dialect, *cargs, **arguments)
             except Exception as error:
                 self._events.emit("connection_failed", **described(error))
                 raise
@@ -208,7 +224,7 @@ class Guard:
         event.listen(Pool, "close_detached", self._closed)
 
     def _bound(self, dialect: Any, cargs: Sequence[Any], cparams: Facts) -> Facts:
-        """Return the driver's arguments for the approved database, if that is the one asked for."""
+        """The driver's arguments for the approved database, if that is the one asked for."""
         approved = self._approved
         self._refuse_offline()
         asked = (
@@ -220,33 +236,32 @@ class Guard:
         )
         wanted = ("postgresql", approved["host"].lower(), str(approved["port"]), approved["database"], approved["user"])
         detours = [name for name in ("hostaddr", "service", "dsn", "conninfo", "unix_sock") if cparams.get(name)]
-        if asked != wanted or detours or any(cargs):
-            # Positional arguments are not repeated: they may be a whole connection string.
-            place = "{4}@{1}:{2}/{3}".format(*asked) if dialect.name == "postgresql" else f"a database of {dialect.name}"
-            by = f" by {', '.join(detours) or 'a connection string'}" if detours or any(cargs) else ""
+        detours += ["a connection string"] if any(cargs) else []  # not repeated: it may hold a password
+        if asked != wanted or detours:
+            where = "{4}@{1}:{2}/{3}".format(*asked) if dialect.name == "postgresql" else f"a database of {dialect.name}"
             self._events.refuse(
                 "wrong_target",
-                f"The project asked for {place}{by}, approved is {'{4}@{1}:{2}/{3}'.format(*wanted)}. "
+                f"The project asked for {' and '.join([where, *detours])}; approved is {'{4}@{1}:{2}/{3}'.format(*wanted)}. "
                 "Nothing was connected. Correct how the project takes its database URL.",
             )
-        return self._with_settings(dialect.driver, dict(cparams))
+        return self._with_settings(dialect.driver, cparams)
 
     def _with_settings(self, driver: str, arguments: Facts) -> Facts:
-        approved = self._approved
+        approved, application_name = self._approved, self._startup["application_name"]
         if approved["password"]:  # without one the project fetches its own, a token for example
             arguments["password"] = approved["password"]
         if driver.startswith("psycopg"):
-            arguments.update(approved["parameters"])
-            arguments.update(hostaddr="", target_session_attrs="any")  # else taken from PG* variables that env.py sets
-            options = [f"-c {name}={value}" for name, value in self._startup.items() if name != "application_name"]
-            arguments["options"] = " ".join([arguments.get("options") or "", *options]).strip()
-            arguments["application_name"] = self._startup["application_name"]
+            ours = [f"-c {name}={value}" for name, value in self._startup.items() if name != "application_name"]
+            options = " ".join([arguments.get("options") or "", *ours]).strip()
+            # The empty values keep libpq from taking its own out of PG* variables that env.py may set.
+            arguments.update(approved["parameters"], hostaddr="", target_session_attrs="any")
+            arguments.update(application_name=application_name, options=options)
         elif driver == "asyncpg":
             arguments["server_settings"] = {**(arguments.get("server_settings") or {}), **self._startup}
             if "sslmode" in approved["parameters"]:
                 arguments.setdefault("ssl", approved["parameters"]["sslmode"])
         elif driver == "pg8000":
-            arguments["application_name"] = self._startup["application_name"]
+            arguments["application_name"] = application_name
         return arguments
 
     def _refuse_offline(self) -> None:
@@ -263,11 +278,10 @@ class Guard:
             if self._lock_holder is None:
                 self._take_lock(connection, settle=connection.rollback)
                 self._compare_start(connection)
-        except Exception as error:  # noqa: BLE001  whatever it is, the connection must not be used
-            told = described(error)
-            self._events.refuse("not_checked", f"The new connection could not be checked: {told['message']}", **told_only(told))
-        finally:
             connection.rollback()
+        except Exception as error:  # noqa: BLE001  whatever it is, this connection must not be used
+            told = described(error)
+            self._events.refuse("not_checked", f"The new connection could not be checked: {told['message']}", sqlstate=told["sqlstate"])
 
     def _check(self, connection: Any, record: Any, asserted: bool) -> None:
         pid, database, oid, user, standby, system, version = rows(
@@ -286,60 +300,50 @@ class Guard:
             )
         if standby:
             self._events.refuse("standby", "The server that answered is a standby, which only reads. Name the primary.")
-        dialled = protocol_pid(record)
-        if dialled not in (None, pid):
+        if protocol_pid(record) not in (None, pid):
             self._events.refuse("pooler", "A connection pooler stands before the server. Use a direct address for runs.")
-        settings = self._settings(connection)
-        for name, value in {**self._startup, **self._optional}.items():
-            if settings.get(name) != value:
-                self._set(connection, name, value)
-        settings = self._settings(connection)
-        lost = [name for name, value in self._startup.items() if settings.get(name) != value]
-        if lost:
-            self._events.refuse("settings_not_in_force", f"The server did not accept our {', '.join(lost)}.", settings=settings)
+        settings = self._settings_in_force(connection)
         self._events.emit(
-            "connected", **found, user=user, driver=type(connection).__module__.split(".")[0], backend_pid=pid,
-            server_version=version, number=self.connections, settings=settings,
+            "connected", **found, user=user, driver=type(connection).__module__, backend_pid=pid, server_version=version,
+            number=self.connections, settings=settings,
         )  # fmt: skip
 
-    def _settings(self, connection: Any) -> dict[str, str]:
-        names = ", ".join(map(literal, [*self._startup, *self._optional]))
-        found = rows(connection, f"SELECT name, setting FROM pg_settings WHERE name IN ({names})")  # noqa: S608
-        connection.rollback()
-        return {name: value for name, value in found}
-
-    def _set(self, connection: Any, name: str, value: str) -> None:
-        try:
-            rows(connection, f"SELECT set_config({literal(name)}, {literal(value)}, false)")
-            connection.commit()
-        except Exception:  # noqa: BLE001  what is in force is read back afterwards
-            connection.rollback()
+    def _settings_in_force(self, connection: Any) -> dict[str, str]:
+        """Set what the driver could not pass on, then read everything back."""
+        wanted = {**self._startup, **self._optional}
+        query = f"SELECT name, setting FROM pg_settings WHERE name IN ({', '.join(map(literal, wanted))})"  # noqa: S608
+        before = dict(rows(connection, query))
+        for name in [name for name in wanted if before.get(name) != wanted[name]]:
+            try:
+                rows(connection, f"SELECT set_config({literal(name)}, {literal(wanted[name])}, false)")
+                connection.commit()  # without it the setting would be lost again
+            except Exception:  # noqa: BLE001  what is in force is read next
+                connection.rollback()
+        settings = dict(rows(connection, query))
+        lost = [name for name in self._startup if settings.get(name) != wanted[name]]
+        if lost:
+            self._events.refuse("settings_not_in_force", f"The server did not take our {', '.join(lost)}.", settings=settings)
+        return settings
 
     def keep_lock(self, connection: Any) -> None:
-        """Take the lock again if the session that held it was closed; without settling, for a step may have begun."""
+        """Take the lock again if the session that held it was closed. Settles nothing: a step's transaction may be open."""
         if self._lock_holder is None:
             self._take_lock(connection, settle=lambda: None)
 
     def _take_lock(self, connection: Any, *, settle: Callable[[], None]) -> None:
-        """Poll for the lock: a session that blocks in pg_advisory_lock makes CREATE INDEX CONCURRENTLY wait for it."""
-        high, low = self._request["lock_key"]
-        began = told = time.monotonic()
-        while not rows(connection, f"SELECT pg_try_advisory_lock({int(high)}, {int(low)})")[0][0]:
-            settle()
+        """Poll for the lock: a session that waits inside pg_advisory_lock makes CREATE INDEX CONCURRENTLY hang."""
+        high, low = map(int, self._request["lock_key"])
+        began, told = time.monotonic(), 0.0
+        while not rows(connection, f"SELECT pg_try_advisory_lock({high}, {low})")[0][0]:
             now = time.monotonic()
-            waited = {"waited_ms": round((now - began) * 1000)}
+            facts = {"waited_ms": round((now - began) * 1000), "holder": self._holder(connection)}
+            settle()
             if now - began >= self._request["lock_budget_s"]:
-                holder = self._holder(connection)
-                self._events.refuse(
-                    "lock_busy",
-                    f"The target's lock was not free for {self._request['lock_budget_s']} s; held by {holder or 'nobody now'}. "
-                    "Nothing was changed.",
-                    holder=holder, **waited,
-                )  # fmt: skip
-            if told == began or now - told >= 1:
+                who = "{application_name} as {user}, session {pid}".format(**facts["holder"]) if facts["holder"] else "nobody now"
+                self._events.refuse("lock_busy", f"The target's lock was not free in time; held by {who}. Nothing was changed.", **facts)
+            if now - told >= 1:
                 told = now
-                self._events.emit("lock_waiting", holder=self._holder(connection), **waited)
-                settle()
+                self._events.emit("lock_waiting", **facts)
             time.sleep(LOCK_POLL_S)
         settle()
         self._lock_holder = connection
@@ -354,65 +358,46 @@ class Guard:
             f" WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {high} AND l.objid = {low} AND l.objsubid = 2"
             " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         )
-        return dict(zip(("pid", "application_name", "user", "session_age_s"), found[0])) if found else {}
+        names = ("pid", "application_name", "user", "session_age_s")
+        return dict(zip(names, found[0])) if found else {}  # noqa: B905  strict= needs Python 3.10
 
     def _closed(self, connection: Any, record: Any = None) -> None:
         if connection is self._lock_holder:
             self._lock_holder = None
 
     def _compare_start(self, connection: Any) -> None:
-        names = [self._request["version_table_schema"], self._request["version_table"]]
+        names = (self._request["version_table_schema"], self._request["version_table"])
         table = ".".join('"' + name.replace('"', '""') + '"' for name in names if name)
         found: list[str] = []
         if rows(connection, f"SELECT CAST(to_regclass({literal(table)}) AS text)")[0][0] is not None:
-            found = sorted(row[0] for row in rows(connection, f"SELECT version_num FROM {table}"))  # noqa: S608
+            found = [row[0] for row in rows(connection, f"SELECT version_num FROM {table}")]  # noqa: S608
         self.refuse_other_start(found)
 
-    def refuse_other_start(self, found: Sequence[str], expected: Sequence[str] | None = None) -> None:
-        wanted = sorted(self._request["start"] if expected is None else expected)
-        if sorted(found) != wanted:
-            self._events.refuse(
-                "start_changed",
-                f"The database is at {', '.join(found) or 'base'}, the plan starts at {', '.join(wanted) or 'base'}. Plan again.",
-                found=sorted(found), expected=wanted,
-            )  # fmt: skip
-
-
-def told_only(told: Facts) -> Facts:
-    return {name: told[name] for name in ("type", "sqlstate")}
-
-
-def protocol_pid(record: Any) -> int | None:
-    """The backend's id as the wire protocol gave it. A pooler hands out its own."""
-    driver = getattr(record, "driver_connection", None)
-    pid = getattr(getattr(driver, "info", None), "backend_pid", None)
-    if pid is None and hasattr(driver, "get_server_pid"):
-        pid = driver.get_server_pid()
-    return pid if isinstance(pid, int) else None
+    def refuse_other_start(self, found: Sequence[str]) -> None:
+        if sorted(found) != sorted(self.revisions):
+            at, planned = (", ".join(sorted(revisions)) or "base" for revisions in (found, self.revisions))
+            self._events.refuse("start_changed", f"The database is at {at}, the plan needs {planned}. Plan again.", found=sorted(found))
 
 
 # --- steps, statements and commits ---
 
 
 class Watch:
-    """Compares what Alembic is about to do with the plan, then reports each step, statement and commit."""
+    """Compares what Alembic is about to do with the plan, then tells each step, statement and commit."""
 
     def __init__(self, request: Facts, events: Events, guard: Guard) -> None:
         self._events = events
         self._guard = guard
         self._table = (request["version_table_schema"], request["version_table"])
-        self.remaining: list[list[str]] = [list(step) for step in request["steps"]]
+        self.remaining: list[list[str]] = request["steps"]
         self.last_call = True
-        self._heads: list[str] = list(request["start"])
+        self.step: Facts = {}
         self._position = 0
-        self._step: Facts | None = None
-        self._statements = 0
-        self._started_at = 0.0
+        self._statement: Facts = {}
+        self._began = 0.0
         self._version_writer: Any = None
-        self.told: Facts = {
-            "steps_ended": 0, "version_writes": 0, "commits": 0, "statements": 0, "autocommit_blocks": 0,
-            "external_transaction": False, "commit_after_version": False,
-        }  # fmt: skip
+        self.told: Facts = dict.fromkeys(("steps_ended", "version_writes", "commits", "statements", "autocommit_blocks"), 0)
+        self.told.update(external_transaction=False, commit_after_version=False)
 
     def arm(self) -> None:
         from alembic.runtime.migration import MigrationContext
@@ -426,28 +411,192 @@ class Watch:
         @functools.wraps(run_migrations)
         def watched_run(context: Any, **kw: Any) -> None:
             if not context.as_sql:
-                self._check_plan(context)
+                self._prepare(context)
             run_migrations(context, **kw)
 
         @contextlib.contextmanager
         def watched_block(context: Any) -> Iterator[None]:
             self.told["autocommit_blocks"] += 1
-            self._tell("autocommit_entered")
+            self._events.emit("autocommit_entered", **self.step)
             with autocommit_block(context):
                 yield
-            self._tell("autocommit_left")
+            self._events.emit("autocommit_left", **self.step)
 
+        # SQLAlchemy's own event comes before the COMMIT, which may still fail.
         @functools.wraps(do_commit)
         def watched_commit(dialect: Any, connection: Any) -> None:
             began = time.monotonic()
             do_commit(dialect, connection)
-            self._committed(inner(connection), began)
+            self._committed(inner(connection), round((time.monotonic() - began) * 1000))
 
         MigrationContext.run_migrations = watched_run  # type: ignore[method-assign]
-        MigrationContext.autocommit_block = watched_block  # type: ignore[method-assign,assignment]
-        # SQLAlchemy's own commit event comes before the COMMIT, which may still fail.
+        MigrationContext.autocommit_block = watched_block  # type: ignore[method-assign, assignment]
         DefaultDialect.do_commit = watched_commit  # type: ignore[method-assign]
         event.listen(Engine, "rollback", self._rolled_back)
         event.listen(Engine, "before_cursor_execute", self._statement_started)
         event.listen(Engine, "after_cursor_execute", self._statement_ended)
         event.listen(Engine, "handle_error", self._statement_failed)
+
+    def _prepare(self, context: Any) -> None:
+        """Compare with the plan before Alembic creates its version table, then follow its steps."""
+        plan, heads = context._migrations_fn, context.get_current_heads()
+        self._guard.refuse_other_start(heads)
+        steps = [[step.revision.revision, "upgrade" if step.is_upgrade else "downgrade"] for step in plan(heads, context)]
+        schema = context.dialect.default_schema_name
+        table, approved = context.version_table_schema or schema, self._table[0] or schema
+        expected = self.remaining if self.last_call else self.remaining[: len(steps)]
+        if steps != expected or (table, context.version_table) != (approved, self._table[1]):
+            self._events.refuse(
+                "plan_differs",
+                f"Alembic would do {len(steps)} steps and note them in {table}.{context.version_table}; approved are "
+                f"{len(expected)} steps, noted in {approved}.{self._table[1]}, or another order. Plan again.",
+                steps=steps[:1000],
+            )
+        external = bool(getattr(context, "_in_external_transaction", False))
+        self.told["external_transaction"] |= external
+        self._events.emit(
+            "context", heads=list(heads), steps=len(steps), external_transaction=external,
+            transaction_per_migration=bool(getattr(context, "_transaction_per_migration", False)),
+        )  # fmt: skip
+        context.on_version_apply_callbacks = (*context.on_version_apply_callbacks, self._version_written)
+        context._migrations_fn = functools.partial(self._steps, plan)
+
+    def _steps(self, plan: Callable[..., Any], heads: Any, context: Any) -> Iterator[Any]:
+        for step in plan(heads, context):
+            self._guard.keep_lock(inner(context.connection.connection))
+            self._position += 1
+            revision, direction = self.remaining[0]
+            self.step = {"position": self._position, "revision": revision, "direction": direction}
+            before, began = self.told["statements"], time.monotonic()
+            self._events.emit("step_started", **self.step)
+            yield step  # Alembic comes back when the step's own transaction block is over, not when it fails
+            spent = {"ms": round((time.monotonic() - began) * 1000), "statements": self.told["statements"] - before}
+            self._events.emit("step_ended", **self.step, **spent)
+            self.told["steps_ended"] += 1
+            self.remaining, self.step = self.remaining[1:], {}
+
+    def _version_written(self, ctx: Any, heads: Any, **_: Any) -> None:
+        self._guard.revisions = sorted(heads)
+        self._version_writer = inner(ctx.connection.connection)
+        self.told["version_writes"] += 1
+        self.told["commit_after_version"] = False
+        self._events.emit("version_written", **self.step, heads=sorted(heads))
+
+    def _committed(self, connection: Any, ms: int) -> None:
+        self.told["commits"] += 1
+        if connection is self._version_writer:
+            self.told["commit_after_version"] = True
+        self._tell("commit", ms=ms)
+
+    def _rolled_back(self, conn: Any) -> None:
+        if not self.told["commit_after_version"]:
+            self._version_writer = None
+        self._tell("rollback")
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        if self.told["statements"] + self.told["commits"] <= MAX_STATEMENT_EVENTS:
+            self._events.emit(event, **{**self.step, **facts})
+
+    def _statement_started(self, conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if self.step:
+            self.told["statements"] += 1
+            self._statement, self._began = {"index": self.told["statements"]}, time.monotonic()
+            self._tell("statement_started", **self._statement, text=statement[:MAX_STATEMENT])
+
+    def _statement_ended(self, conn: Any, cursor: Any, *_: Any) -> None:
+        if self.step:
+            ms = round((time.monotonic() - self._began) * 1000)
+            self._tell("statement_ended", **self._statement, ms=ms, rowcount=getattr(cursor, "rowcount", -1))
+
+    def _statement_failed(self, failure: Any) -> None:
+        if failure.connection is not None:
+            self._tell("statement_failed", **described(failure.sqlalchemy_exception or failure.original_exception))
+
+
+# --- the run ---
+
+
+def configured(request: Facts, buffer: io.StringIO) -> Any:
+    """Alembic's configuration as its own command line would make it, with the URL where the project takes it."""
+    from alembic.config import CommandLine, Config
+
+    path, section, name = request["config_path"], request["ini_section"], request["url_delivery_name"]
+    options = CommandLine(prog="alembic").parser.parse_args(["-c", path, "-n", section, request["mode"], "base"])
+    options.x = list(request["x_arguments"])
+    files = {"file_": "alembic.ini", "toml_file": path} if os.path.basename(path) == "pyproject.toml" else {"file_": path}
+    config = Config(ini_section=section, cmd_opts=options, output_buffer=buffer, **files)
+    os.environ.update(request["extra_environment"])
+    if request["url_delivery"] == "environment":
+        os.environ[name] = request["url"]
+    elif request["url_delivery"] == "x_argument":
+        options.x.append(f"{name}={request['url']}")
+    else:
+        config.set_main_option("sqlalchemy.url", request["url"].replace("%", "%%"))
+    return config
+
+
+def perform(request: Facts, events: Events, watch: Watch) -> None:
+    from alembic import command
+
+    act = command.upgrade if request["mode"] == "upgrade" else command.downgrade
+    buffer = io.StringIO()
+    config = configured(request, buffer)
+    if request["offline_range"]:
+        act(config, request["offline_range"], sql=True)
+        sql = buffer.getvalue()
+        for begin in range(0, len(sql), SQL_PIECE):
+            events.emit("sql", text=sql[begin : begin + SQL_PIECE])
+        return
+    for index, destination in enumerate(request["destination"], start=1):
+        watch.last_call = index == len(request["destination"])
+        config.cmd_opts.revision = destination
+        act(config, destination)
+
+
+def tell_failure(events: Events, watch: Watch, error: BaseException) -> None:
+    events.emit("error", **{"revision": "", **watch.step}, **described(error), where=place(error))
+    each: BaseException | None = error
+    while each is not None:
+        if hasattr(each, "hide_parameters"):
+            each.hide_parameters = True
+        each = each.__cause__ or each.__context__
+    traceback.print_exception(type(error), error, error.__traceback__)
+
+
+def complete(events: Events, guard: Guard, watch: Watch) -> bool:
+    if guard.connections == 0:
+        events.emit("no_connection", message="Alembic returned, but no database connection was opened.")
+    elif watch.remaining:
+        events.emit("steps_missing", message="Alembic returned before the plan was at its end.", steps=watch.remaining)
+    return guard.connections > 0 and not watch.remaining
+
+
+def main() -> NoReturn:
+    request_pipe, event_pipe, lifeline, supervisor = map(int, sys.argv[1:5])
+    die_with(supervisor, moved_up(lifeline))
+    with os.fdopen(request_pipe, "rb") as pipe:
+        request = json.load(pipe)
+    events = Events(moved_up(event_pipe))
+    confine(request["memory_bytes"])
+    sys.argv = ["alembic", request["mode"]]
+    guard = Guard(request, events)
+    watch = Watch(request, events, guard)
+    ok = False
+    try:
+        import alembic
+        import sqlalchemy
+
+        python = ".".join(map(str, sys.version_info[:3]))
+        events.emit("hello", pid=os.getpid(), python=python, alembic=alembic.__version__, sqlalchemy=sqlalchemy.__version__)
+        guard.arm()
+        watch.arm()
+        perform(request, events, watch)
+        ok = bool(request["offline_range"]) or complete(events, guard, watch)
+    except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of the project too
+        tell_failure(events, watch, error)
+    events.emit("finished", ok=ok, connections=guard.connections, **watch.told)
+    leave(COMPLETE if ok else INCOMPLETE)
+
+
+if __name__ == "__main__":
+    main()

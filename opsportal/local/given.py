@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 import redis
 from psycopg.conninfo import conninfo_to_dict
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from opsportal.local.process import LaunchFailed
 
@@ -92,7 +94,8 @@ def check_redis(setting: str, url: str) -> Server:
         raise ServerRefused(f"{setting} is not a Redis URL. Write it as redis://USER:PASSWORD@HOST:PORT/NUMBER.")
     name = f"server {host}:{port}, user {parts.username or 'default'}, database {parts.path.strip('/') or 0}"
     try:
-        with redis.Redis.from_url(url, socket_connect_timeout=_WITHIN, socket_timeout=_WITHIN) as client:
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(url, socket_connect_timeout=_WITHIN, socket_timeout=_WITHIN, retry=once) as client:
             client.ping()
     except (redis.RedisError, ValueError) as error:
         reason = _without(unquote(parts.password or ""), str(error))

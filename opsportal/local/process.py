@@ -159,29 +159,34 @@ def stop(process: subprocess.Popen[bytes], *, signals: tuple[signal.Signals, ...
     process.wait()
 
 
-def processes_in(folder: Path, *, programs: frozenset[str]) -> list[int]:
-    """Return the ids of the processes of these programs that work in ``folder`` (a server's own data folder), oldest first.
+def processes_in(folder: Path, *, programs: frozenset[str]) -> dict[int, int]:
+    """Return the processes of these programs that work in ``folder`` (a server's own data folder), each with its parent.
 
     The programs are named so that nobody's shell or pager in that folder is taken for a server.
     """
     if not sys.platform.startswith("linux"):
-        listing = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=True).stdout
-        lines = (line.split(maxsplit=2) for line in listing.splitlines())
-        return [
-            int(words[0])
-            for words in lines
-            if len(words) == 3 and Path(words[1]).name in programs and str(folder) in words[2]
-        ]
-    found = []
+        return _listed_processes(folder, programs)
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 working_in, program = os.readlink(entry / "cwd"), (entry / "comm").read_text().strip()
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
             except OSError:  # gone meanwhile, or another user's
                 continue
             if working_in == str(folder) and program in programs:
-                found.append(int(entry.name))
-    return sorted(found)
+                found[int(entry.name)] = int(parent)
+    return found
+
+
+def _listed_processes(folder: Path, programs: frozenset[str]) -> dict[int, int]:
+    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,command="], capture_output=True, text=True, check=True).stdout
+    found = {}
+    for line in listing.splitlines():
+        pid, parent, command = line.split(maxsplit=2)
+        if Path(command.split()[0]).name in programs and str(folder) in command:
+            found[int(pid)] = int(parent)
+    return found
 
 
 def stop_leftovers(
@@ -189,17 +194,19 @@ def stop_leftovers(
 ) -> None:
     """End the server that a dead parent left in ``folder``. Call it only while holding the folder's lock.
 
-    Only processes whose working folder is ``folder`` itself are touched. Raises LaunchFailed when one will not end.
+    The signals go to the server alone, which ends its own children; SIGKILL at last goes to all of them.
+    Raises LaunchFailed when one will not end.
     """
     for each in (*signals, signal.SIGKILL):
         leftovers = processes_in(folder, programs=programs)
         if not leftovers:
             return
-        for pid in leftovers:
-            _signal_leftover(pid, each, folder)
+        for pid, parent in leftovers.items():
+            if parent not in leftovers or each is signal.SIGKILL:
+                _signal_leftover(pid, each, folder)
         if wait_until(lambda: not processes_in(folder, programs=programs), within=patience):
             return
-    left = processes_in(folder, programs=programs)
+    left = sorted(processes_in(folder, programs=programs))
     raise LaunchFailed(f"Processes {left} still work in {folder} and do not end. Stop them first.")
 
 

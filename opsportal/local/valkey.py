@@ -8,6 +8,8 @@ import signal
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from opsportal.local import process, programs, server
 
@@ -45,7 +47,7 @@ class Valkey(server.PrivateServer):
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(host=self.host, port=self._port, password=self._password, socket_timeout=2) as client:
+            with redis.Redis.from_url(self.url(), socket_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
                 client.ping()
         except redis.RedisError:
             return False

@@ -1,0 +1,105 @@
+"""The schema of a target as text: read, compared, told."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from migrations_audit import hashchain
+from migrations_audit.engine import catalog_queries
+from migrations_audit.engine.redaction import clean
+from migrations_audit.engine.types import Catalog, Change
+
+MAX_SHOWN: Final = 160
+
+# The order in which a difference is told: what others rest on first. A table and all that belongs to it stay together.
+_FIRST: Final = ("schema", "extension", "enum", "domain", "type", "sequence")
+_OF_TABLES: Final = ("table", "foreign table", "column", "constraint", "row security", "policy", "trigger", "rule")
+_LAST: Final = ("index", "view", "materialized view", "function", "procedure", "aggregate")
+_KINDS: Final = {kind: rank for rank, kind in enumerate((*_FIRST, *_OF_TABLES, *_LAST))}
+_KIND: Final = re.compile("|".join(sorted(_KINDS, key=len, reverse=True)))
+_IDENTIFIER: Final = r'(?:"(?:[^"]|"")*"|[^".(]+)'
+_RELATION: Final = re.compile(rf"{_IDENTIFIER}\.{_IDENTIFIER}")
+
+
+def read(connection: psycopg.Connection[TupleRow]) -> Catalog:
+    """Read the whole catalog of the connected database; call it inside ``session.snapshot``.
+
+    Two databases with the same schema have the same fingerprint, however each came to it. Data, owners, grants, comments, the
+    values of sequences and the order of columns are not part of it.
+    """
+    body: dict[str, str] = {}
+    for query in catalog_queries.PLAIN:
+        body.update((key, definition or "") for key, definition, _ in connection.execute(query))
+    constraints = connection.execute(catalog_queries.CONSTRAINTS).fetchall()
+    indexes = connection.execute(catalog_queries.INDEXES).fetchall()
+    body.update((key, definition or "") for key, definition, _ in (*constraints, *indexes))
+    for key, definition, source in connection.execute(catalog_queries.FUNCTIONS):
+        body[key] = f"{definition}, sha256 {hashlib.sha256((source or '').encode()).hexdigest()}"
+    body = dict(sorted(body.items()))
+    return Catalog(
+        fingerprint=hashchain.digest(hashchain.canonical(body)),
+        body=body,
+        invalid_indexes=_flagged(indexes, "index "),
+        unvalidated_constraints=_flagged(constraints, "constraint "),
+    )
+
+
+def diff(before: Catalog | Mapping[str, str], after: Catalog | Mapping[str, str]) -> tuple[Change, ...]:
+    """What must be done to ``before`` to get ``after``, in the order in which a person wants to read it."""
+    old = before.body if isinstance(before, Catalog) else before
+    new = after.body if isinstance(after, Catalog) else after
+    changes = [
+        Change(
+            sign="+" if key not in old else "-" if key not in new else "~",
+            key=key,
+            before=old.get(key, ""),
+            after=new.get(key, ""),
+        )
+        for key in old.keys() | new.keys()
+        if old.get(key) != new.get(key)
+    ]
+    return tuple(sorted(changes, key=lambda change: _place(change.key)))
+
+
+def readable(changes: Iterable[Change]) -> list[str]:
+    """One line for each change, fit to show."""
+    return [_line(change) for change in changes]
+
+
+def _flagged(rows: Iterable[TupleRow], prefix: str) -> tuple[str, ...]:
+    return tuple(sorted(key.removeprefix(prefix) for key, _, flag in rows if flag))
+
+
+def _place(key: str) -> tuple[int, str, int, str]:
+    found = _KIND.match(key)
+    kind = found[0] if found else ""
+    rank = _KINDS.get(kind, len(_KINDS))
+    if kind not in _OF_TABLES:
+        return (rank if kind in _FIRST else len(_KINDS) + rank, "", 0, key)
+    relation = _RELATION.match(key, len(kind) + 1)
+    return (len(_FIRST), relation[0] if relation else key, rank, key)
+
+
+def _line(change: Change) -> str:
+    # White space in a definition is layout, in a name it is part of the name.
+    name = clean(str(change).replace("\n", "\\n").replace("\t", "\\t"))
+    before, after = (clean(" ".join(text.split())) for text in (change.before, change.after))
+    if change.sign == "~":
+        alike = next((place for place, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), 0)
+        begin = max(0, alike - MAX_SHOWN // 2)
+        return f"{name}: {_cut(before, begin)} → {_cut(after, begin)}"
+    return f"{name}: {_cut(after, 0)}" if change.sign == "+" and after else name
+
+
+def _cut(text: str, begin: int) -> str:
+    if len(text) <= MAX_SHOWN:
+        return text
+    head = "…" if begin else ""
+    tail = "…" if len(text) > begin + MAX_SHOWN else ""
+    return f"{head}{text[begin : begin + MAX_SHOWN]}{tail}"

@@ -1,0 +1,241 @@
+"""Starts the runner in the project's interpreter, follows it, and ends it when it has to end.
+
+Facts about the process only. What the target holds afterwards is read by somebody else, on another connection.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from migrations_audit.engine import capture, children, protocol, redaction
+from migrations_audit.engine.protocol import RunnerRequest
+from migrations_audit.engine.types import RunLimits, RunnerExit
+from migrations_audit.errors import Invalid
+
+POLL_S: Final = 0.25
+GRACE_S: Final = 2.0
+TERM_S: Final = 3.0
+DRAIN_S: Final = 1.0
+DRAIN_READS: Final = 256
+CHUNK: Final = 64 * 1024
+
+_FORBIDDEN: Final = re.compile(r"PG|LD_|DYLD_|PYTHON|OPSPORTAL_|(?:PATH|HOME|TMPDIR)\Z", re.IGNORECASE)
+
+
+class ForbiddenVariable(Invalid):
+    """A project's extra environment may not decide where a connection leads or what the interpreter loads."""
+
+    code = "forbidden_variable"
+
+
+@dataclass(frozen=True)
+class OfflineResult:
+    """The SQL that Alembic wrote for a range of revisions, whole; or None and the reason why there is none."""
+
+    sql: str | None
+    reason: str
+
+
+def run(
+    *,
+    request: RunnerRequest,
+    interpreter: str,
+    folder: Path,
+    limits: RunLimits,
+    on_event: Callable[[dict[str, Any]], None],
+    on_output: Callable[[str, str], None],
+    stop: Callable[[], str | None],
+    interrupt: Callable[[], None],
+) -> RunnerExit:
+    """Execute ``request`` in ``folder``, the unpacked snapshot, and return how the runner ended.
+
+    ``on_event`` gets each event as a dict, ``on_output`` ``stdout`` or ``stderr`` with whole lines; in both the password is
+    masked. ``stop`` is asked four times a second and answers None, ``cancel`` or ``lost_lease``. For a reason, and at the deadline,
+    ``interrupt`` is called, which cancels the run's statements on the server; then the runner gets two seconds, SIGTERM, three
+    more seconds, SIGKILL. Nothing that the runner started is alive when this returns or raises. An exception of a callback
+    ends the runner and comes out of here.
+
+    The runner dies with the thread that calls this. Raises CannotStart and ForbiddenVariable.
+    """
+    for name in request.extra_environment:
+        if _FORBIDDEN.match(name):
+            raise ForbiddenVariable(f"The project's extra environment may not set {name}. Remove it from the project.")
+    with tempfile.TemporaryDirectory(prefix="opsportal-run-", ignore_cleanup_errors=True) as home:
+        child = children.Child(interpreter=interpreter, folder=folder, home=home)
+        try:
+            return _Supervision(
+                child, request, limits, on_event=on_event, on_output=on_output, stop=stop, interrupt=interrupt
+            ).follow()
+        finally:
+            child.close()
+
+
+def offline_sql(*, request: RunnerRequest, interpreter: str, folder: Path, limits: RunLimits) -> OfflineResult:
+    """Let Alembic write the SQL of ``request.offline_range`` without any connection. ``request.url`` holds no password.
+
+    Raises what ``run`` raises.
+    """
+    pieces: list[str] = []
+    reasons: list[str] = []
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "sql":
+            pieces.append(event["text"])
+        elif event["event"] in ("refused", "error"):
+            reasons.append(event["message"])
+
+    ended = run(
+        request=replace(request, connection=replace(request.connection, password="")),
+        interpreter=interpreter,
+        folder=folder,
+        limits=limits,
+        on_event=on_event,
+        on_output=lambda stream, text: None,
+        stop=lambda: None,
+        interrupt=lambda: None,
+    )
+    if (ended.exit_code, ended.ended_by) != (0, "itself"):
+        reason = reasons[-1] if reasons else f"The runner ended with code {ended.exit_code} ({ended.ended_by})."
+        return OfflineResult(sql=None, reason=reason)
+    if not pieces:
+        return OfflineResult(sql=None, reason="The project wrote no SQL where Alembic expects it.")
+    return OfflineResult(sql="".join(pieces), reason="")
+
+
+class _Supervision:
+    """One thread, one loop: reads the runner's pipes, asks whether to stop, and sends signals when their time has come."""
+
+    def __init__(
+        self,
+        child: children.Child,
+        request: RunnerRequest,
+        limits: RunLimits,
+        *,
+        on_event: Callable[[dict[str, Any]], None],
+        on_output: Callable[[str, str], None],
+        stop: Callable[[], str | None],
+        interrupt: Callable[[], None],
+    ) -> None:
+        redactor = redaction.Redactor([request.connection.password])
+        self._child = child
+        self._document = memoryview(request.as_json(memory_bytes=limits.memory_bytes))
+        self._on_event = on_event
+        self._stop = stop
+        self._interrupt = interrupt
+        self._lines = protocol.EventLines(redactor.text)
+        self._output = capture.Output(
+            limit=limits.output_bytes, on_text=lambda stream, text: on_output(stream, redactor.text(text))
+        )
+        self._ended_by = "itself"
+        self._deadline = time.monotonic() + limits.deadline_s
+        self._next_poll = 0.0
+        self._signals: list[tuple[float, signal.Signals]] = []
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(child.request, selectors.EVENT_WRITE, self._write_request)
+        self._selector.register(child.events, selectors.EVENT_READ, self._read_events)
+        self._selector.register(child.stdout, selectors.EVENT_READ, self._read_stdout)
+        self._selector.register(child.stderr, selectors.EVENT_READ, self._read_stderr)
+
+    def follow(self) -> RunnerExit:
+        """Run the loop until the runner has ended and its pipes are empty."""
+        try:
+            while (code := self._child.exit_code()) is None:
+                self._decide(time.monotonic())
+                self._turn(self._patience())
+            leftovers = self._child.kill_leftovers()
+            self._drain()
+            if leftovers:
+                self._on_event({"event": "leftovers_killed", "count": leftovers})
+            self._output.close()
+        finally:
+            self._selector.close()
+        if code == 0 and self._ended_by == "itself" and not self._lines.finished:
+            self._ended_by = "protocol"
+        return RunnerExit(
+            exit_code=code if code >= 0 else 128 - code,
+            signal=max(0, -code),
+            ended_by=self._ended_by,
+            output_sha256=self._output.sha256,
+            output_bytes=self._output.total,
+            output_cut=self._output.cut,
+        )
+
+    def _decide(self, now: float) -> None:
+        while self._signals and now >= self._signals[0][0]:
+            self._child.signal(self._signals.pop(0)[1])
+        if self._ended_by == "itself" and now >= self._next_poll:
+            self._next_poll = now + POLL_S
+            reason = "deadline" if now >= self._deadline else self._stop()
+            if reason:
+                self._end(reason, grace=GRACE_S)
+
+    def _end(self, reason: str, *, grace: float) -> None:
+        self._ended_by = reason
+        self._interrupt()
+        now = time.monotonic()
+        self._signals = [(now + grace, signal.SIGTERM), (now + grace + TERM_S, signal.SIGKILL)]
+
+    def _patience(self) -> float:
+        # A closed event pipe tells that the runner is about to end, a moment before it has.
+        return POLL_S if self._child.events in self._selector.get_map() else 0.01
+
+    def _turn(self, timeout: float) -> bool:
+        """Serve what is ready, and return whether anything was."""
+        ready = self._selector.select(timeout)
+        for key, _ in ready:
+            key.data()
+        return bool(ready)
+
+    def _drain(self) -> None:
+        """Read what the dead left in the pipes. A process that escaped and still holds one does not keep us."""
+        self._close(self._child.request)
+        for _ in range(DRAIN_READS):
+            if not self._selector.get_map() or not self._turn(DRAIN_S):
+                return
+
+    def _read_events(self) -> None:
+        data = self._read(self._child.events)
+        if self._ended_by == "protocol":
+            return
+        try:
+            for event in self._lines.feed(data):
+                self._on_event(event)
+        except protocol.Malformed:
+            self._end("protocol", grace=0.0)
+
+    def _read_stdout(self) -> None:
+        self._output.feed("stdout", self._read(self._child.stdout))
+
+    def _read_stderr(self) -> None:
+        self._output.feed("stderr", self._read(self._child.stderr))
+
+    def _read(self, descriptor: int) -> bytes:
+        try:
+            data = os.read(descriptor, CHUNK)
+        except BlockingIOError:
+            return b""
+        if not data:
+            self._close(descriptor)
+        return data
+
+    def _write_request(self) -> None:
+        try:
+            self._document = self._document[os.write(self._child.request, self._document) :]
+        except BrokenPipeError:  # it ended before it read all
+            self._document = memoryview(b"")
+        if not self._document:
+            self._close(self._child.request)
+
+    def _close(self, descriptor: int) -> None:
+        if descriptor in self._selector.get_map():
+            self._selector.unregister(descriptor)
+            self._child.close_pipe(descriptor)

@@ -1,0 +1,63 @@
+"""Joins what was planned, what was read before and what was read after, and asks for the judgement."""
+
+from __future__ import annotations
+
+from migrations_audit.engine import catalog
+from migrations_audit.execution import observing
+from migrations_audit.judgement import Facts, Judgement, Witness, judge
+from migrations_audit.models import MigrationRun, Observation, Plan
+from migrations_audit.states import RunState, Verdict
+
+
+def judge_look(
+    *, run: MigrationRun, plan: Plan, before: observing.Look | None, look: observing.Look | None, witness: Witness
+) -> Judgement:
+    """The judgement on a run after its target was read back. ``look`` None means that it could not be."""
+    if look is None or look.reading is None:
+        return Judgement(
+            RunState.OUTCOME_UNKNOWN,
+            Verdict.UNVERIFIED,
+            "not_read_back",
+            f"{run.target} could not be read back after the run. What reached it is unknown; the portal keeps trying, "
+            "and nothing else runs there meanwhile.",
+        )
+    start = before.observation if before else _start_observation(run, plan)
+    reading = look.reading
+    changes = catalog.diff(start.catalog.body, reading.catalog) if start.catalog else ()
+    known_invalid = set(start.facts.get("invalid_indexes", []))
+    return judge(
+        Facts(
+            target=str(run.target),
+            start=tuple(plan.from_revisions),
+            result=tuple(plan.to_revisions),
+            steps=tuple(step["revision"] for step in plan.steps),
+            all_transactional=plan.is_transactional,
+            rows=reading.revisions,
+            identity_differences=look.differences,
+            changes=tuple(catalog.readable(changes)),
+            new_invalid_indexes=tuple(name for name in reading.catalog.invalid_indexes if name not in known_invalid),
+            prepared_transactions=tuple(
+                name
+                for name in reading.prepared_transactions
+                if name not in start.facts.get("prepared_transactions", [])
+            ),
+            catalog_known_before=start.catalog is not None,
+            fingerprint=reading.catalog.fingerprint,
+            fingerprint_seen_at_result=_seen_at(run, plan),
+        ),
+        witness,
+    )
+
+
+def _start_observation(run: MigrationRun, plan: Plan) -> Observation:
+    """The last reading before anything was sent: the preflight's, else the one that the plan rests on."""
+    preflight = run.observations.filter(purpose="preflight", catalog__isnull=False).select_related("catalog").first()
+    return preflight or plan.base_observation
+
+
+def _seen_at(run: MigrationRun, plan: Plan) -> str:
+    """The catalog's fingerprint when this target was last seen at the plan's result, or nothing."""
+    seen = Observation.objects.filter(
+        target=run.target, revisions=sorted(plan.to_revisions), catalog__isnull=False, at__lt=plan.at
+    ).first()
+    return str(seen.catalog_id) if seen else ""

@@ -1,0 +1,197 @@
+"""From the runner's events to the live log, the steps and the witness. What the hooks say, never what the console printed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from migrations_audit.actions import attempts
+from migrations_audit.actors import Actor
+from migrations_audit.judgement import Witness
+from migrations_audit.models import MigrationRun
+from migrations_audit.models.clock import database_now
+from migrations_audit.states import Phase, StepState
+
+FLUSH_EVERY_S = 0.2
+FLUSH_AT_LINES = 100
+SHOW_A_STATEMENT_AFTER_S = 1.0
+LONGEST_LINE = 20_000
+
+
+class Narrator:
+    """Writes what the runner tells. Every method may raise LostLease, and then the runner must be stopped."""
+
+    def __init__(self, *, run: MigrationRun, actor: Actor) -> None:
+        self._run = run
+        self._actor = actor
+        self._lines: list[attempts.Line] = []
+        self._flushed_at = time.monotonic()
+        self._written: set[int] = set()
+        self._committed: set[int] = set()
+        self._statement: tuple[str, float] | None = None
+        self.witness = Witness(touched=False)
+        self.facts: dict[str, Any] = {}
+
+    def say(self, text: str) -> None:
+        """One line of the portal's own."""
+        self._add("portal", text)
+
+    def output(self, stream: str, text: str) -> None:
+        """What the migration printed. For people only."""
+        for line in text.splitlines():
+            self._add(stream, line)
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Take note of one event."""
+        handler: Callable[[dict[str, Any]], None] | None = getattr(self, f"_on_{event['event']}", None)
+        if handler is not None:
+            handler(event)
+
+    def tick(self) -> None:
+        """Called several times a second: shows a statement that takes long, and writes what has gathered."""
+        if self._statement is not None:
+            text, began = self._statement
+            if time.monotonic() - began >= SHOW_A_STATEMENT_AFTER_S:
+                self._add("portal", f"Executing since {SHOW_A_STATEMENT_AFTER_S:.0f} s: {text}")
+                self._statement = None
+        if self._lines and time.monotonic() - self._flushed_at >= FLUSH_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the gathered lines."""
+        lines, self._lines = self._lines, []
+        self._flushed_at = time.monotonic()
+        if lines:
+            attempts.append_log(number=self._run.number, epoch=self._run.epoch, lines=lines)
+
+    def _add(self, stream: str, text: str, duration_ms: int | None = None) -> None:
+        self._lines.append(attempts.Line(stream, text[:LONGEST_LINE], duration_ms))
+        if len(self._lines) >= FLUSH_AT_LINES:
+            self.flush()
+
+    def _step(self, position: int, state: StepState, **fields: Any) -> None:
+        self.flush()
+        attempts.update_step(number=self._run.number, epoch=self._run.epoch, position=position, state=state, **fields)
+
+    def _phase(self, phase: Phase, sentence: str) -> None:
+        self.flush()
+        attempts.enter_phase(
+            actor=self._actor, number=self._run.number, epoch=self._run.epoch, phase=phase, sentence=sentence
+        )
+
+    def _on_hello(self, event: dict[str, Any]) -> None:
+        versions = {name: event[name] for name in ("python", "alembic", "sqlalchemy")}
+        self.facts["versions"] = versions
+        self.say("Runner: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+    def _on_connected(self, event: dict[str, Any]) -> None:
+        self.witness = replace(self.witness, connected=True)
+        settings = event["settings"]
+        self.facts.setdefault("sessions", []).append({"pid": event["backend_pid"], "settings": settings})
+        shown = ", ".join(f"{name} {value}" for name, value in sorted(settings.items()) if name != "application_name")
+        self.say(
+            f"Connected to {event['database']} as {event['user']} by {event['driver']}, session {event['backend_pid']}, "
+            f"PostgreSQL {event['server_version']}. In force: {shown}."
+        )
+
+    def _on_connection_failed(self, event: dict[str, Any]) -> None:
+        self.witness = replace(self.witness, error=event["message"])
+        self.say(f"No connection: {event['message']}")
+
+    def _on_lock_waiting(self, event: dict[str, Any]) -> None:
+        holder = event["holder"] or {}
+        who = (
+            f"{holder.get('application_name')} as {holder.get('user')}, session {holder.get('pid')}"
+            if holder
+            else "nobody now"
+        )
+        self.say(f"Waiting for the run lock since {event['waited_ms'] / 1000:.0f} s; held by {who}.")
+        self.flush()
+
+    def _on_lock_taken(self, event: dict[str, Any]) -> None:
+        self.say(
+            f"Run lock taken in the migrating session after {event['waited_ms']} ms; the starting state was read again."
+        )
+        if self._run.phase != Phase.EXECUTE.value:
+            self._run.phase = Phase.EXECUTE.value
+            self._phase(Phase.EXECUTE, "Alembic is executing the approved revisions.")
+
+    def _on_refused(self, event: dict[str, Any]) -> None:
+        self.witness = replace(self.witness, refusal=event["code"], error=event["message"])
+        self.say(f"Refused: {event['message']}")
+        self.flush()
+
+    def _on_step_started(self, event: dict[str, Any]) -> None:
+        self.witness = replace(self.witness, touched=True)
+        self._add("step", f"{event['revision']}: {event['direction']} started")
+        self._step(event["position"], StepState.RUNNING, started_at=database_now())
+
+    def _on_step_ended(self, event: dict[str, Any]) -> None:
+        position = event["position"]
+        self.witness = replace(self.witness, steps_ended=self.witness.steps_ended + 1)
+        self._add(
+            "step", f"{event['revision']}: {event['direction']} ended, {event['statements']} statements", event["ms"]
+        )
+        state = StepState.COMMITTED if position in self._committed else StepState.ENDED
+        self._step(position, state, ended_at=database_now(), duration_ms=event["ms"], statements=event["statements"])
+
+    def _on_statement_started(self, event: dict[str, Any]) -> None:
+        self._statement = (event["text"], time.monotonic())
+        self._text = event["text"]
+
+    def _on_statement_ended(self, event: dict[str, Any]) -> None:
+        self._statement = None
+        self._add("statement", self._text, event["ms"])
+
+    def _on_statement_failed(self, event: dict[str, Any]) -> None:
+        self._statement = None
+        self._add("statement", f"failed ({event['sqlstate'] or event['type']}): {event['statement']}")
+
+    def _on_version_written(self, event: dict[str, Any]) -> None:
+        self._written.add(event["position"])
+
+    def _on_autocommit_entered(self, event: dict[str, Any]) -> None:
+        self.say("An autocommit block begins: what came before is committed, what follows cannot be rolled back.")
+
+    def _on_commit(self, event: dict[str, Any]) -> None:
+        self._add("step", "COMMIT", event["ms"])
+        for position in sorted(self._written - self._committed):
+            self._step(position, StepState.COMMITTED)
+        self._committed |= self._written
+
+    def _on_rollback(self, event: dict[str, Any]) -> None:
+        self._add("step", "ROLLBACK")
+        for position in sorted(self._written - self._committed):
+            self._step(position, StepState.FAILED)
+        self._written &= self._committed
+
+    def _on_error(self, event: dict[str, Any]) -> None:
+        sqlstate = f" (SQLSTATE {event['sqlstate']})" if event["sqlstate"] else ""
+        where = f" in {event['revision']}" if event["revision"] else ""
+        sentence = f"{event['type']}{sqlstate}{where}: {event['message'].strip()}"
+        self.witness = replace(self.witness, error=sentence)
+        self.facts["error"] = {
+            name: event[name] for name in ("type", "sqlstate", "revision", "message", "statement", "where")
+        }
+        self.say(sentence)
+        if event.get("position") and event["position"] not in self._committed:
+            self._step(event["position"], StepState.FAILED, ended_at=database_now())
+
+    def _on_no_connection(self, event: dict[str, Any]) -> None:
+        self.say(event["message"])
+
+    def _on_steps_missing(self, event: dict[str, Any]) -> None:
+        self.say(event["message"])
+
+    def _on_leftovers_killed(self, event: dict[str, Any]) -> None:
+        self.say("Processes that the migration had left behind were ended.")
+
+    def _on_finished(self, event: dict[str, Any]) -> None:
+        commit = bool(event["commit_after_version"])
+        if event["external_transaction"]:
+            self.say("env.py had a transaction open before context.configure(); Alembic leaves the commit to it then.")
+        self.witness = replace(self.witness, commit_after_version=commit)
+        self.facts["told"] = {name: event[name] for name in ("connections", "commits", "statements", "version_writes")}
+        self.flush()

@@ -1,0 +1,135 @@
+"""Plan a run: snapshot, graph, observation, steps, SQL, digest. Nothing of the project is executed but its offline mode."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from migrations_audit.actions import plans
+from migrations_audit.actors import worker
+from migrations_audit.engine import process, resolve, snapshot, types
+from migrations_audit.errors import PortalError
+from migrations_audit.execution import observing, places, runner_request
+from migrations_audit.models import MigrationRun, Plan
+from migrations_audit.states import Operation, TargetStatus
+
+logger = logging.getLogger(__name__)
+
+
+class CannotPlan(PortalError):
+    """No plan can be made."""
+
+    code = "cannot_plan"
+
+    def __init__(self, message: str, *, code: str = "cannot_plan") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def plan_run(*, number: int, worker_name: str) -> Plan | None:
+    """Plan run ``number``, or record why there is no plan. None when there is none, or another worker has it."""
+    actor = worker(worker_name)
+    try:
+        run = plans.begin(actor=actor, number=number)
+    except plans.NotPlannable as error:
+        logger.info("Not planned: %s", error.message)
+        return None
+    try:
+        draft = _draft(run, actor_name=worker_name)
+    except PortalError as error:
+        plans.fail(actor=actor, number=number, epoch=run.epoch, code=error.code, sentence=error.message)
+        return None
+    return plans.record(actor=actor, number=number, epoch=run.epoch, draft=draft)
+
+
+def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
+    look = observing.look(run.target, actor=worker(actor_name), purpose="plan", run=run)
+    if look.reading is None or look.scripts is None or look.url is None:
+        raise CannotPlan(look.observation.sentence, code=look.observation.error_code or "unreadable_scripts")
+    if look.differences:
+        raise CannotPlan(look.observation.sentence, code="wrong_database")
+    if look.observation.status == TargetStatus.UNREADABLE_SCRIPTS:
+        raise CannotPlan(look.observation.sentence, code="unreadable_scripts")
+    places.interpreter_of(run.target.project)
+    resolution = resolve.resolve(
+        look.scripts.graph,
+        operation=Operation(run.operation),
+        requested=run.requested,
+        current=look.reading.revisions or (),
+    )
+    sql = _sql(run, look, resolution)
+    return plans.Draft(
+        requested=run.requested,
+        from_revisions=resolution.start,
+        to_revisions=resolution.result,
+        destination=resolution.destination,
+        steps=[step.as_dict() for step in resolution.steps],
+        sql=sql.sql or "",
+        sql_reason=sql.reason,
+        findings=_findings(look.scripts.graph, resolution),
+        identity=look.reading.identity.as_dict(),
+        snapshot=look.scripts.snapshot,
+        base_observation=look.observation,
+    )
+
+
+def _sql(run: MigrationRun, look: observing.Look, resolution: types.Resolution) -> process.OfflineResult:
+    """The SQL from offline mode, whole or not at all: a partial one would look like the truth."""
+    if len(resolution.start) > 1 or len(resolution.destination) != 1:
+        return process.OfflineResult(
+            None, "Offline mode takes one starting revision and one destination; this plan has more."
+        )
+    if look.url is None or look.scripts is None:
+        raise CannotPlan("The target was not read.")
+    with tempfile.TemporaryDirectory(prefix="opsportal-plan-") as scratch:
+        folder = Path(scratch) / "snapshot"
+        unpack(run.target.project, look.scripts, folder)
+        return process.offline_sql(
+            request=runner_request.offline(
+                run=run, url=look.url, identity=look.observation.identity or {}, resolution=resolution
+            ),
+            interpreter=places.interpreter_of(run.target.project),
+            folder=folder,
+            limits=runner_request.OFFLINE_LIMITS,
+        )
+
+
+def unpack(project: Any, scripts: places.Scripts, folder: Path) -> None:
+    """Lay the snapshot out in ``folder``. Raises SnapshotRefused when it is not what its digest says."""
+    snapshot.unpack(
+        bytes(scripts.snapshot.archive),
+        digest=scripts.snapshot.digest,
+        config_path=project.config_path,
+        ini_section=project.ini_section,
+        destination=folder,
+    )
+
+
+def _findings(graph: types.Graph, resolution: types.Resolution) -> list[dict[str, Any]]:
+    known = graph.by_id()
+    findings = [
+        {"code": problem.code, "severity": "warning", "place": problem.path, "sentence": problem.sentence}
+        for problem in graph.problems
+    ]
+    for step in resolution.steps:
+        if not step.transactional:
+            findings.append(
+                {
+                    "code": "not_transactional",
+                    "severity": "warning",
+                    "place": step.path,
+                    "sentence": f"{step.revision} works outside a transaction, or may do so. If it fails, part of it stays.",
+                }
+            )
+        if resolution.operation is Operation.UPGRADE and not known[step.revision].has_downgrade:
+            findings.append(
+                {
+                    "code": "no_downgrade",
+                    "severity": "warning",
+                    "place": step.path,
+                    "sentence": f"{step.revision} has no downgrade; it cannot be rolled back by Alembic.",
+                }
+            )
+    return findings

@@ -1,0 +1,101 @@
+"""What a runner is asked: built from an approved plan, or for the SQL of a plan in the making."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from migrations_audit.engine import fence, protocol, types
+from migrations_audit.engine.urls import TargetUrl
+from migrations_audit.execution import places
+from migrations_audit.models import MigrationRun, Plan
+from migrations_audit.states import Operation, UrlDelivery
+
+OFFLINE_LIMITS = types.RunLimits(lock_timeout_ms=0, statement_timeout_ms=0, lock_budget_s=0, deadline_s=60)
+IDLE_IN_TRANSACTION_MS = 600_000
+CONNECTION_CHECK_MS = 1_000
+
+
+def online(*, run: MigrationRun, plan: Plan, url: TargetUrl) -> protocol.RunnerRequest:
+    """The request to execute ``plan``. Its repr hides the password."""
+    options = plan.options
+    base = _common(
+        run=run,
+        url=url,
+        rendered=url.render(run.target.project.driver),
+        identity=plan.identity,
+        operation=plan.operation,
+    )
+    return replace(
+        base,
+        lock_budget_s=options["lock_budget_s"],
+        lock_timeout_ms=options["lock_timeout_ms"],
+        statement_timeout_ms=options["statement_timeout_ms"],
+        idle_in_transaction_timeout_ms=IDLE_IN_TRANSACTION_MS,
+        client_connection_check_interval_ms=CONNECTION_CHECK_MS,
+        start=tuple(plan.from_revisions),
+        destination=tuple(plan.destination),
+        steps=tuple((step["revision"], step["direction"]) for step in plan.steps),
+    )
+
+
+def offline(
+    *, run: MigrationRun, url: TargetUrl, identity: Mapping[str, Any], resolution: types.Resolution
+) -> protocol.RunnerRequest:
+    """The request for the SQL from start to destination. It holds no password, and the runner refuses any connection."""
+    start = resolution.start[0] if resolution.start else "base"
+    base = _common(
+        run=run,
+        url=replace(url, password=""),
+        rendered=url.without_password(run.target.project.driver),
+        identity=identity,
+        operation=resolution.operation,
+    )
+    return replace(base, offline_range=f"{start}:{resolution.destination[0]}")
+
+
+def limits(plan: Plan) -> types.RunLimits:
+    """The limits that were approved with the plan."""
+    names = ("lock_timeout_ms", "statement_timeout_ms", "lock_budget_s", "deadline_s")
+    return types.RunLimits(**{name: plan.options[name] for name in names})
+
+
+def _common(
+    *, run: MigrationRun, url: TargetUrl, rendered: str, identity: Mapping[str, Any], operation: str
+) -> protocol.RunnerRequest:
+    project = run.target.project
+    return protocol.RunnerRequest(
+        mode="upgrade" if operation == Operation.UPGRADE else "downgrade",
+        config_path=project.config_path,
+        ini_section=project.ini_section,
+        url=rendered,
+        url_delivery=UrlDelivery(project.url_delivery),
+        url_delivery_name=project.url_delivery_name,
+        connection=protocol.Connection(
+            host=url.host,
+            port=url.port,
+            database=url.database,
+            user=url.user,
+            password=url.password,
+            parameters=dict(url.parameters),
+        ),
+        expected=protocol.Expected(
+            system_identifier=identity["system_identifier"],
+            database_oid=identity["database_oid"],
+            database=identity["database"],
+        ),
+        application_name=places.tag_of(run),
+        lock_key=fence.LOCK_KEY,
+        lock_budget_s=0,
+        lock_timeout_ms=0,
+        statement_timeout_ms=0,
+        idle_in_transaction_timeout_ms=0,
+        client_connection_check_interval_ms=0,
+        start=(),
+        destination=(),
+        steps=(),
+        version_table=project.version_table,
+        version_table_schema=project.version_table_schema,
+        extra_environment=dict(project.extra_environment),
+    )

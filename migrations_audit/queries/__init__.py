@@ -1,0 +1,1 @@
+"""Reads that span models, shaped for the faces. Nothing here writes, and nothing here knows a request."""

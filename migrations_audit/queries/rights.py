@@ -1,0 +1,123 @@
+"""What a person holds, and which buttons that gives on a run. The actions ask again; this is for showing only what may be pressed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth import get_user_model
+
+from migrations_audit import policy
+from migrations_audit.models import Approval, Environment, Membership, MigrationRun, Role
+from migrations_audit.models.approvals import Decision
+from migrations_audit.states import Phase, RunState
+
+S = RunState
+BEFORE_START = frozenset({S.REQUESTED, S.PLANNING, S.AWAITING_APPROVAL, S.APPROVED})
+DECIDABLE = frozenset({S.AWAITING_APPROVAL, S.APPROVED})
+
+
+@dataclass(frozen=True)
+class Rights:
+    """The roles of one person in one environment."""
+
+    user_id: int | None
+    roles: frozenset[str] = frozenset()
+    approver_roles: frozenset[str] = frozenset()
+
+    def holds(self, role: Role) -> bool:
+        return role.value in self.roles
+
+
+@dataclass(frozen=True)
+class Buttons:
+    """Which buttons this person may press on a run in its present state."""
+
+    approve: bool
+    reject: bool
+    take_back: bool
+    withdraw: bool
+    start: bool
+    cancel: bool
+    plan_rollback: bool
+
+    @property
+    def any(self) -> bool:
+        return any((self.approve, self.reject, self.take_back, self.withdraw, self.start, self.cancel, self.plan_rollback))
+
+
+def rights_of(user_id: int | None) -> Mapping[int, Rights]:
+    """A person's rights by environment id, as ``access.roles_in`` gives them, in two queries for any number of environments."""
+    person = get_user_model()._default_manager.filter(pk=user_id or 0, is_active=True).first()
+    if person is None:
+        return {}
+    roles: dict[int, set[str]] = defaultdict(set)
+    approver_roles: dict[int, set[str]] = defaultdict(set)
+    rows = Membership.objects.filter(group__user=person).order_by()
+    for environment, role, approver_role in rows.values_list("environment_id", "role", "approver_role").distinct():
+        roles[environment].add(role)
+        if approver_role:
+            approver_roles[environment].add(approver_role)
+    if person.is_superuser:
+        for environment in Environment.objects.values_list("pk", flat=True):
+            roles[environment] |= {Role.VIEWER.value, Role.AUDITOR.value, Role.ADMINISTRATOR.value}
+    return {
+        environment: Rights(user_id, frozenset(held), frozenset(approver_roles[environment]))
+        for environment, held in roles.items()
+    }
+
+
+def approvers_in(environments: Iterable[int]) -> Mapping[int, Mapping[int, tuple[str, frozenset[str]]]]:
+    """By environment and person: the person's name and approver roles. Active people only, one query."""
+    rows = (
+        Membership.objects.filter(
+            environment__in=list(environments), role=Role.APPROVER, group__user__is_active=True
+        )
+        .order_by("group__user__username")
+        .values_list("environment_id", "group__user__id", "group__user__username", "approver_role")
+    )
+    found: dict[int, dict[int, tuple[str, frozenset[str]]]] = defaultdict(dict)
+    for environment, person, name, role in rows:
+        _, held = found[environment].get(person, (name, frozenset()))
+        found[environment][person] = (name, held | {role})
+    return found
+
+
+def match_of(
+    environment: Environment,
+    standing: Sequence[Approval],
+    approvers: Mapping[int, tuple[str, frozenset[str]]],
+) -> policy.Match:
+    """How standing approvals meet the policy by the roles that people hold now."""
+    nobody: tuple[str, frozenset[str]] = ("", frozenset())
+    holders = [
+        policy.Holder(person_id=item.person_id, roles=approvers.get(item.person_id, nobody)[1])
+        for item in standing
+        if item.decision == Decision.APPROVE
+    ]
+    return policy.match(environment.parsed_requirements, holders)
+
+
+def buttons_of(
+    run: MigrationRun, *, rights: Rights, standing: Sequence[Approval], now: datetime, is_blocked: bool = False
+) -> Buttons:
+    """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back."""
+    state = run.run_state
+    mine = {item.decision for item in standing if item.person_id == rights.user_id}
+    is_requester = rights.user_id is not None and run.requester_id == rights.user_id
+    expired = run.expires_at is not None and run.expires_at <= now
+    decides = rights.holds(Role.APPROVER) and not is_requester and state in DECIDABLE and not expired
+    can_stop = state is S.QUEUED or (
+        state is S.RUNNING and run.phase != Phase.VERIFY.value and run.cancel_requested_at is None
+    )
+    return Buttons(
+        approve=decides and state is S.AWAITING_APPROVAL and Decision.APPROVE not in mine,
+        reject=decides and Decision.REJECT not in mine,
+        take_back=state in DECIDABLE and Decision.APPROVE in mine,
+        withdraw=state in BEFORE_START and (is_requester or rights.holds(Role.ADMINISTRATOR)),
+        start=state is S.APPROVED and rights.holds(Role.OPERATOR) and not expired and not is_blocked,
+        cancel=can_stop and (is_requester or rights.holds(Role.OPERATOR)),
+        plan_rollback=state is S.APPLIED and run.operation == "upgrade" and rights.holds(Role.REQUESTER),
+    )

@@ -1,0 +1,79 @@
+"""Celery's face: take the ids, make one call, return. Running a task twice does nothing the second time."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import Any
+
+from celery import shared_task
+from celery.signals import heartbeat_sent, worker_ready
+from django.db import DatabaseError, connection
+
+from migrations_audit import actors
+from migrations_audit.actions import sweeps
+from migrations_audit.execution import observing, planning, reconciling, running
+
+SIGN_OF_LIFE_S = 10.0
+
+
+def worker_name() -> str:
+    """This worker process, for people: host and process id."""
+    return f"worker {socket.gethostname()}/{os.getpid()}"
+
+
+@shared_task(name="migrations_audit.plan_run")
+def plan_run(*, number: int, **_: Any) -> None:
+    planning.plan_run(number=number, worker_name=worker_name())
+
+
+@shared_task(name="migrations_audit.execute_run")
+def execute_run(*, number: int, **_: Any) -> None:
+    running.execute_run(number=number, worker_name=worker_name())
+
+
+@shared_task(name="migrations_audit.reconcile_run")
+def reconcile_run(*, number: int, **_: Any) -> None:
+    reconciling.reconcile_run(number=number, worker_name=worker_name())
+
+
+@shared_task(name="migrations_audit.observe_target")
+def observe_target(*, target_id: int, **_: Any) -> None:
+    observing.observe_target(target_id=target_id, worker_name=worker_name())
+
+
+@shared_task(name="migrations_audit.sweep")
+def sweep(**_: Any) -> None:
+    sweeps.sweep(actor=actors.worker(f"sweep on {socket.gethostname()}"))
+
+
+class _SignOfLife:
+    """Tells the portal which queues a worker consumes, at most once in ``SIGN_OF_LIFE_S``."""
+
+    def __init__(self) -> None:
+        self.queues: list[str] = []
+        self.told_at = 0.0
+
+    def give(self) -> None:
+        if time.monotonic() - self.told_at < SIGN_OF_LIFE_S:
+            return
+        self.told_at = time.monotonic()
+        try:
+            sweeps.see_worker(name=worker_name(), queues=self.queues)
+        except DatabaseError:
+            connection.close()
+
+
+_sign_of_life = _SignOfLife()
+
+
+@worker_ready.connect
+def begin_signs_of_life(sender: Any, **_: Any) -> None:
+    _sign_of_life.queues = sorted(sender.task_consumer.queues and [queue.name for queue in sender.task_consumer.queues])
+    _sign_of_life.give()
+
+
+@heartbeat_sent.connect
+def go_on_with_signs_of_life(**_: Any) -> None:
+    _sign_of_life.give()
