@@ -197,11 +197,13 @@ def verify_export(lines: Iterable[str]) -> tuple[dict[str, Any], Verification]:
 def _first_unlike(manifest: Mapping[str, Any], result: Verification) -> int:
     """The first event about which the manifest and the file disagree, given that the file's links hold."""
     said, found = manifest.get("last_seq"), result.last_seq
-    if type(said) is int and found is not None and said < found:
-        return max(said + 1, 1)
-    if said == found and found is not None:
+    if found is None:
+        return int(manifest.get("first_seq") or 1)
+    if manifest.get("first_seq") is None:
+        return result.first_seq or 1
+    if said == found:
         return found
-    return (found or (manifest.get("first_seq") or 1) - 1) + 1
+    return max(said, 0) + 1 if type(said) is int and said < found else found + 1
 
 
 def main(arguments: list[str]) -> int:

@@ -89,16 +89,33 @@ def judge(facts: Facts, witness: Witness) -> Judgement:
             "What the run did cannot be read there.",
             checks,
         )
+    if witness.refusal and not witness.touched:
+        return _refused(facts, witness, checks)
     if at_result and not at_start:
         return _at_result(facts, witness, checks)
     if at_start:
         return _at_start(facts, witness, checks)
+    return _elsewhere(facts, witness, checks)
+
+
+def _elsewhere(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judgement:
+    """Neither at the start nor at the result: on the way, or where this plan does not lead."""
+    if facts.rows and {*facts.rows} <= {*facts.start, *facts.steps, *facts.result}:
+        return Judgement(
+            RunState.FAILED,
+            Verdict.CONTRADICTED,
+            "partly_applied",
+            f"Partly applied: {facts.target} is at {rows_text(facts.rows)}, between {rows_text(facts.start)} and "
+            f"{rows_text(facts.result)}.{_tail(witness)} Plan again from there; a new approval is needed.",
+            checks,
+        )
     return Judgement(
         RunState.FAILED,
         Verdict.CONTRADICTED,
-        "partly_applied",
-        f"Partly applied: {facts.target} is at {rows_text(facts.rows)}, between {rows_text(facts.start)} and "
-        f"{rows_text(facts.result)}.{_tail(witness)} Plan again from there; a new approval is needed.",
+        "unexpected_rows",
+        f"{facts.target} was read with {rows_text(facts.rows)}, which is neither {rows_text(facts.start)} nor "
+        f"{rows_text(facts.result)} nor a step from one to the other.{_tail(witness)} Something else changed the "
+        "version table: look at it before anything runs again.",
         checks,
     )
 
@@ -120,13 +137,19 @@ def _at_result(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Jud
     elif witness.cancel_requested:
         note = " The cancel came too late: it had committed."
     elif witness.exit_code != 0:
-        note = f" Alembic ended with an error afterwards:{_tail(witness)}"
+        note = f" Alembic ended with an error afterwards.{_tail(witness)}"
     return Judgement(RunState.APPLIED, Verdict.VERIFIED, "verified", f"{where} on a fresh connection.{note}", checks)
+
+
+def _refused(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judgement:
+    still = "still " if _same_rows(facts.rows, facts.start) else ""
+    sentence = f"{witness.error} Nothing was applied: {facts.target} is {still}at {rows_text(facts.rows)}.".strip()
+    return Judgement(RunState.REFUSED, Verdict.UNVERIFIED, witness.refusal, sentence, checks)
 
 
 def _at_start(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judgement:
     still = f"{facts.target} is still at {rows_text(facts.rows)}"
-    if facts.changes and facts.catalog_known_before:
+    if facts.changes and facts.catalog_known_before and witness.touched:
         return Judgement(
             RunState.FAILED,
             Verdict.CONTRADICTED,
@@ -134,23 +157,17 @@ def _at_start(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judg
             f"Partly applied: {still}, but {len(facts.changes)} catalog objects differ from before.{_tail(witness)}",
             checks,
         )
-    if witness.refusal:
-        return Judgement(
-            RunState.REFUSED,
-            Verdict.UNVERIFIED,
-            witness.refusal,
-            f"{witness.error} Nothing was applied: {still}.",
-            checks,
-        )
     if not facts.all_transactional and witness.touched:
         return Judgement(
             RunState.FAILED,
             Verdict.UNVERIFIED,
             "possibly_partly_applied",
-            f"Possibly partly applied: {still} and its catalog is unchanged, but a revision of this plan works outside a "
+            f"Possibly partly applied: {still} and {_catalog_words(facts)}, but a revision of this plan works outside a "
             f"transaction and its data cannot be compared.{_tail(witness)} A person must look before anything runs again.",
             checks,
         )
+    if witness.refusal:
+        return _refused(facts, witness, checks)
     if witness.cancel_requested:
         return Judgement(
             RunState.CANCELLED, Verdict.UNVERIFIED, "cancelled", f"Cancelled before any commit: {still}.", checks
@@ -169,7 +186,7 @@ def _at_start(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judg
             RunState.FAILED,
             Verdict.UNVERIFIED,
             "no_change",
-            f"The worker was lost. Read afterwards: {still} and its catalog is unchanged.",
+            f"The worker was lost. Read afterwards: {still} and {_catalog_words(facts)}.",
             checks,
         )
     return Judgement(
@@ -177,8 +194,16 @@ def _at_start(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judg
     )
 
 
+def _catalog_words(facts: Facts) -> str:
+    if not facts.catalog_known_before:
+        return "its catalog cannot be compared with before"
+    if facts.changes:
+        return f"{len(facts.changes)} catalog objects were changed by something else"
+    return "its catalog is unchanged"
+
+
 def _tail(witness: Witness) -> str:
-    if witness.ended_by == "deadline":
+    if witness.ended_by.startswith("deadline"):
         return " The run was stopped at its deadline."
     return f" {witness.error.strip()}" if witness.error.strip() else ""
 
@@ -247,15 +272,23 @@ def _witness_checks(facts: Facts, witness: Witness) -> list[Check]:
     if witness.by_reconciliation:
         return []
     commit = {True: "seen", False: "not seen", None: "not reported"}[witness.commit_after_version]
-    commit_outcome = Outcome.PASSED if witness.commit_after_version else Outcome.FAILED
-    ended = f"exit code {witness.exit_code}" if witness.ended_by in ("", "itself") else f"ended by {witness.ended_by}"
+    heard_out = witness.ended_by in ("", "itself")
+    ended = f"exit code {witness.exit_code}" if heard_out else f"ended by {witness.ended_by}"
+    # A witness that was stopped in mid-sentence contradicts nothing; the reading alone decides then.
+    short = Outcome.FAILED if heard_out else Outcome.WARNING
+    commit_short = Outcome.FAILED if witness.commit_after_version is False else short
     return [
         Check(
             "steps ended",
             str(len(facts.steps)),
             str(witness.steps_ended),
-            Outcome.PASSED if witness.steps_ended == len(facts.steps) else Outcome.FAILED,
+            Outcome.PASSED if witness.steps_ended == len(facts.steps) else short,
         ),
-        Check("commit after the last version write", "seen", commit, commit_outcome),
+        Check(
+            "commit after the last version write",
+            "seen",
+            commit,
+            Outcome.PASSED if witness.commit_after_version else commit_short,
+        ),
         Check("Alembic's exit", "exit code 0", ended, Outcome.PASSED if ended == "exit code 0" else Outcome.WARNING),
     ]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth.models import Group, User
+from django.db import connection
 
 from migrations_audit import hashchain
-from migrations_audit.actions import approvals, evidence, plans, runs
+from migrations_audit.actions import approvals, attempts, evidence, plans, runs
 from migrations_audit.actors import Actor, ActorKind, worker
+from migrations_audit.judgement import Facts, Judgement, Witness, judge
 from migrations_audit.models import (
     Environment,
+    Evidence,
     Membership,
     MigrationRun,
     Observation,
@@ -52,6 +57,17 @@ class Place:
     def actor(self, name: str) -> Actor:
         user = self.people[name]
         return Actor(kind=ActorKind.USER, name=user.username, user_id=user.pk, address="127.0.0.1")
+
+    def token(self, name: str, *scopes: str) -> Actor:
+        """A token of this person, acting within ``scopes``."""
+        user = self.people[name]
+        return Actor(
+            kind=ActorKind.TOKEN,
+            name=f"token ci of {user.username}",
+            user_id=user.pk,
+            scopes=frozenset(scopes),
+            address="127.0.0.1",
+        )
 
 
 ROLES: dict[str, tuple[str, str]] = {
@@ -100,6 +116,19 @@ def make_place(
         "outsider", password=PASSWORD, is_staff=True
     )
     return place
+
+
+def add_person(place: Place, name: str, *roles: tuple[str, str], superuser: bool = False) -> Actor:
+    """One more person in the place, holding these (role, approver role) pairs, and only these."""
+    user = User.objects.create_user(name, password=PASSWORD, is_staff=True, is_superuser=superuser)
+    for role, approver_role in roles:
+        group, _ = Group.objects.get_or_create(name=f"{place.environment.slug} {role} {approver_role}")
+        Membership.objects.get_or_create(
+            environment=place.environment, group=group, role=role, approver_role=approver_role
+        )
+        user.groups.add(group)
+    place.people[name] = user
+    return place.actor(name)
 
 
 def observe(
@@ -167,7 +196,7 @@ def make_draft(place: Place, **changes: Any) -> plans.Draft:
 def make_run(
     place: Place, *, state: str = "requested", reason: str = "Production lacks 003.", **asked: Any
 ) -> MigrationRun:
-    """A run brought to ``state`` by the same actions that people and workers use: requested … queued."""
+    """A run brought to ``state`` by the same actions that people and workers use: requested … queued, running."""
     values: dict[str, Any] = {"revision": "head", "operation": Operation.UPGRADE} | asked
     run = runs.request(actor=place.actor("dev"), target_id=place.target.pk, reason=reason, **values)
     if state == "requested":
@@ -176,10 +205,12 @@ def make_run(
     if state == "planning":
         return begun
     plan = plans.record(actor=WORKER, number=run.number, epoch=begun.epoch, draft=make_draft(place))
-    if state in ("approved", "queued"):
+    if state in ("approved", "queued", "running"):
         approve_by_all(place, run.number, plan.digest)
-    if state == "queued":
+    if state in ("queued", "running"):
         runs.start(actor=place.actor("operator"), number=run.number, digest=plan.digest)
+    if state == "running":
+        attempts.claim(actor=WORKER, number=run.number)
     return MigrationRun.objects.select_related("plan", "target__environment", "target__project").get(number=run.number)
 
 
@@ -187,3 +218,88 @@ def approve_by_all(place: Place, number: int, digest: str) -> None:
     """Both approvers of the standard policy approve."""
     for name in ("dba", "owner"):
         approvals.approve(actor=place.actor(name), number=number, digest=digest, comment="Read it.")
+
+
+def evidence_of(number: int) -> list[Evidence]:
+    """The evidence rows of a run."""
+    return list(Evidence.objects.filter(run_id=number))
+
+
+def at_once(count: int, act: Callable[[int], object]) -> list[object]:
+    """What ``act`` returned or raised in ``count`` threads that begin together. Each has a connection of its own."""
+    barrier = threading.Barrier(count, timeout=30)
+    answers: list[object] = [None] * count
+
+    def one(index: int) -> None:
+        try:
+            barrier.wait()
+            answers[index] = act(index)
+        except Exception as error:  # noqa: BLE001  (whatever it raised is the answer)
+            answers[index] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=one, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return answers
+
+
+def read_back(place: Place, run: MigrationRun, *, revisions: list[str] | None = None) -> Observation:
+    """A stored reading of the target after ``run``; without ``revisions`` at the plan's result."""
+    return evidence.record_observation(
+        actor=WORKER,
+        target=place.target,
+        purpose="verify",
+        read=evidence.Read(
+            status=TargetStatus.IN_SYNC,
+            sentence="in sync at 003",
+            identity=IDENTITY,
+            revisions=["003"] if revisions is None else revisions,
+            heads=["003"],
+            catalog=(hashchain.digest("after"), {"table public.analytics_modules": "table"}),
+        ),
+        snapshot=make_snapshot(place.project),
+        run=run,
+    )
+
+
+def make_facts(**changes: Any) -> Facts:
+    """What was read after a run from 002 to 003 that did what it should."""
+    values: dict[str, Any] = {
+        "target": "market/production/main",
+        "start": ("002",),
+        "result": ("003",),
+        "steps": ("003",),
+        "all_transactional": True,
+        "rows": ("003",),
+        "changes": ("table public.analytics_modules added",),
+    } | changes
+    return Facts(**values)
+
+
+def make_witness(**changes: Any) -> Witness:
+    """What the runner said of a run that did what it should."""
+    values: dict[str, Any] = {
+        "exit_code": 0,
+        "ended_by": "itself",
+        "steps_ended": 1,
+        "connected": True,
+        "commit_after_version": True,
+    } | changes
+    return Witness(**values)
+
+
+def finish(
+    place: Place, run: MigrationRun, *, judgement: Judgement | None = None, observation: Observation | None = None
+) -> MigrationRun:
+    """End the running ``run``; as it is told here, it was applied and verified."""
+    return attempts.finish(
+        actor=WORKER,
+        number=run.number,
+        epoch=run.epoch,
+        judgement=judgement or judge(make_facts(), make_witness()),
+        observation=observation or read_back(place, run),
+    )

@@ -12,6 +12,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -60,7 +61,15 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         except process.LaunchFailed as error:
             _stop()
             raise pytest.UsageError(error.message) from None
+    else:
+        os.environ[REDIS] = _own_redis_database(os.environ[REDIS], os.environ["PYTEST_XDIST_WORKER"])
     return (yield)
+
+
+def _own_redis_database(url: str, xdist_worker: str) -> str:
+    """Each pytest process has its own queues: a Celery worker of one must not take the messages of another."""
+    server, _, _ = url.rpartition("/")
+    return f"{server}/{1 + int(xdist_worker.removeprefix('gw'))}"
 
 
 def pytest_report_header() -> list[str]:
@@ -75,6 +84,7 @@ def pytest_unconfigure() -> None:
 
 def _start() -> None:
     atexit.register(_stop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a build that is cancelled cleans up like Ctrl-C
     folder: Path | None = None
     if not all(os.environ.get(name) for name in (PORTAL, TARGET, REDIS)):
         folder = Path(tempfile.mkdtemp(prefix="opsportal-tests-"))

@@ -182,6 +182,24 @@ def finish(
 
 
 @audit.action
+def abandon(*, actor: Actor, number: int, epoch: int, sentence: str) -> None:
+    """Give an attempt up whose worker cannot go on: its outcome is unknown, and a reconciliation is due at once."""
+    run = moves.lock(number)
+    if run.epoch != epoch or run.run_state is not RunState.RUNNING:
+        raise LostLease(f"{run} is no longer held in epoch {epoch}; it is {run.get_state_display()}.")
+    moves.move(
+        run,
+        to=RunState.OUTCOME_UNKNOWN,
+        sentence=sentence,
+        reason_code="worker_gave_up",
+        lease_expires_at=None,
+        reconcile_after_at=database_now(),
+    )
+    audit.record_run(actor=actor, action="run.abandoned", run=run, phase=run.phase, sentence=sentence)
+    transaction.on_commit(lambda: dispatch.announce(number))
+
+
+@audit.action
 def take_over(*, actor: Actor, number: int) -> MigrationRun:
     """Claim a run of unknown outcome for reconciliation: a new epoch, so that its lost worker can write nothing more.
 

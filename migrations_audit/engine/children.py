@@ -42,7 +42,15 @@ class Child:
                 self._process = subprocess.Popen(
                     # Isolated: no PYTHON* variable, no working directory on the path, so that a folder of the project named
                     # alembic does not hide the package. What the project's own prepend_sys_path adds still works.
-                    [interpreter, "-I", "-u", "-X", "utf8", str(PROGRAM), *map(str, (request, events, lifeline, os.getpid()))],
+                    [
+                        interpreter,
+                        "-I",
+                        "-u",
+                        "-X",
+                        "utf8",
+                        str(PROGRAM),
+                        *map(str, (request, events, lifeline, os.getpid())),
+                    ],
                     cwd=folder,
                     env=self._environment(home),
                     stdin=subprocess.DEVNULL,

@@ -108,7 +108,7 @@ class NotARunPrefix(Invalid):
 def prefix_for_run(portal: str, number: int) -> str:
     """The beginning of the application name of every connection of a run, in all its epochs and of no other run."""
     name = re.sub(r"[^a-z0-9-]+", "-", portal.lower())
-    if name != portal or len(name) > _MAX_PORTAL:
+    if name != portal or not 0 < len(name) <= _MAX_PORTAL:
         name = f"{name[: _MAX_PORTAL - 9]}-{hashlib.sha256(portal.encode()).hexdigest()[:8]}"
     return f"opsportal:{name}:run-{number}:"
 

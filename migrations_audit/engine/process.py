@@ -58,11 +58,11 @@ def run(
 ) -> RunnerExit:
     """Execute ``request`` in ``folder``, the unpacked snapshot, and return how the runner ended.
 
-    ``on_event`` gets each event as a dict, ``on_output`` ``stdout`` or ``stderr`` with whole lines; in both the password is
-    masked. ``stop`` is asked four times a second and answers None, ``cancel`` or ``lost_lease``. For a reason, and at the deadline,
-    ``interrupt`` is called, which cancels the run's statements on the server; then the runner gets two seconds, SIGTERM, three
-    more seconds, SIGKILL. Nothing that the runner started is alive when this returns or raises. An exception of a callback
-    ends the runner and comes out of here.
+    ``on_event`` gets each event as a dict, ``on_output`` the stream's name and whole lines; in both the password is masked.
+    ``stop`` is asked four times a second and answers None, ``cancel`` or ``lost_lease``. For such a reason, and at the
+    deadline, ``interrupt`` is called, which cancels the run's statements on the server; then the runner gets two seconds,
+    SIGTERM, three more seconds, SIGKILL. Nothing that the runner started is alive when this returns or raises. An exception
+    of a callback ends the runner and comes out of here.
 
     The runner dies with the thread that calls this. Raises CannotStart and ForbiddenVariable.
     """

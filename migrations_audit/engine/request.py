@@ -72,7 +72,7 @@ def parse(operation: Operation, requested: str) -> Request:
     parts = {key: value or "" for key, value in match.groupdict().items()} if match else {}
     name, label = parts.get("name", ""), parts.get("label", "")
     words = {"base"} if operation is Operation.ROLLBACK else {"head"} if label else {"head", "heads"}
-    if match is None or name in RESERVED - words:
+    if match is None or name in RESERVED - words or label in RESERVED:
         raise RevisionRefused(
             "bad_request", f"{requested!a} does not name a revision. Accepted are {ACCEPTED[operation]}."
         )

@@ -137,21 +137,15 @@ class _Names:
     def _found(self, name: str) -> str:
         if name in self._known:
             return name
-        begins = (
-            sorted(each for each in self._known if each.startswith(name)) if len(name) >= requests.MIN_PREFIX else []
-        )
-        if len(begins) == 1:
-            return begins[0]
-        if begins:
-            raise RevisionRefused(
-                "ambiguous_revision", f"Several revisions begin with {name}: {listed(begins)}. Give the full id."
-            )
-        hint = (
-            f"It is a branch label: ask for {name}@head."
-            if name in self._labels()
-            else "Give the full id of a revision."
-        )
-        raise RevisionRefused("no_such_revision", f"This snapshot has no revision {name}. {hint}")
+        if name in self._labels():
+            raise RevisionRefused("no_such_revision", f"{name} is a branch label, no revision. Ask for {name}@head.")
+        begins = [each for each in sorted(self._known) if each.startswith(name) and len(name) >= requests.MIN_PREFIX]
+        if len(begins) > 1:
+            sentence = f"Several revisions begin with {name}: {listed(begins)}. Give the full id."
+            raise RevisionRefused("ambiguous_revision", sentence)
+        if not begins:
+            raise RevisionRefused("no_such_revision", f"This snapshot has no revision {name}. Give the full id of one.")
+        return begins[0]
 
     def _labels(self) -> list[str]:
         return sorted(label for each in self._graph.revisions for label in each.branch_labels)

@@ -156,7 +156,7 @@ class Narrator:
         self.say("An autocommit block begins: what came before is committed, what follows cannot be rolled back.")
 
     def _on_commit(self, event: dict[str, Any]) -> None:
-        self._add("step", "COMMIT", event["ms"])
+        self._add("step", "COMMIT", event.get("ms"))
         for position in sorted(self._written - self._committed):
             self._step(position, StepState.COMMITTED)
         self._committed |= self._written

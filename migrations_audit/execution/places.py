@@ -87,7 +87,9 @@ def graph_from_dict(stored: dict[str, Any]) -> types.Graph:
 
 
 def _revision(stored: dict[str, Any]) -> types.Revision:
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
     return types.Revision(**values)
 
 

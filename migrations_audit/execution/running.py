@@ -8,6 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from django.db import DatabaseError
+
 from migrations_audit.actions import attempts, plans
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import fence, process, types
@@ -50,7 +52,21 @@ def execute_run(*, number: int, worker_name: str) -> MigrationRun | None:
             return _attempt(run, run.plan, actor=actor, heartbeat=heartbeat)
         except attempts.LostLease as error:
             logger.warning("Stopped: %s", error.message)
-            return None
+        except Exception as error:  # the outermost frame of the attempt; the outcome is stored
+            logger.exception("Run %s was given up.", number)
+            _give_up(run, actor=actor, error=error)
+    return None
+
+
+def _give_up(run: MigrationRun, *, actor: Actor, error: Exception) -> None:
+    sentence = (
+        f"{actor.name} hit an error of its own ({type(error).__name__}) in phase {run.phase}. What reached {run.target} is "
+        "unknown until its sessions are ended and it has been read. Its log has the details."
+    )
+    try:
+        attempts.abandon(actor=actor, number=run.number, epoch=run.epoch, sentence=sentence)
+    except (PortalError, DatabaseError) as second:
+        logger.warning("%s: the lease will run out instead (%s).", run, type(second).__name__)
 
 
 def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbeat) -> MigrationRun:

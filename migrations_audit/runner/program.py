@@ -166,13 +166,12 @@ def inner(connection: Any) -> Any:
     return getattr(connection, "dbapi_connection", connection)
 
 
-def protocol_pid(record: Any) -> int | None:
+def protocol_pid(record: Any) -> Any:
     """The backend's id as the wire protocol gave it. A pooler gives its own."""
-    driver = getattr(record, "driver_connection", None)
-    pid = getattr(getattr(driver, "info", None), "backend_pid", None)
-    if pid is None and hasattr(driver, "get_server_pid"):
-        pid = driver.get_server_pid()
-    return pid if isinstance(pid, int) else None
+    driver: Any = getattr(record, "driver_connection", None)
+    if hasattr(driver, "get_server_pid"):  # asyncpg
+        return int(driver.get_server_pid())
+    return getattr(getattr(driver, "info", None), "backend_pid", None)
 
 
 class Guard:
@@ -204,10 +203,10 @@ class Guard:
         from sqlalchemy.engine.default import DefaultDialect
         from sqlalchemy.pool import Pool
 
-        driver_connect = DefaultDialect.connect
+        dialects: Any = DefaultDialect
+        driver_connect = dialects.connect
 
         # The last step before the driver. A do_connect listener on the Engine class runs before those of the project's engines.
-        @functools.wraps(driver_connect)
         def connect(dialect: Any, *cargs: Any, **cparams: Any) -> Any:
             arguments = self._bound(dialect, cargs, cparams)
             try:
@@ -218,7 +217,7 @@ class Guard:
             self._asserted.add(id(connection))
             return connection
 
-        DefaultDialect.connect = connect  # type: ignore[method-assign]
+        dialects.connect = connect
         event.listen(Pool, "connect", self._connected)  # also sees what a creator= function opened
         event.listen(Pool, "close", self._closed)
         event.listen(Pool, "close_detached", self._closed)
@@ -238,11 +237,13 @@ class Guard:
         detours = [name for name in ("hostaddr", "service", "dsn", "conninfo", "unix_sock") if cparams.get(name)]
         detours += ["a connection string"] if any(cargs) else []  # not repeated: it may hold a password
         if asked != wanted or detours:
-            where = "{4}@{1}:{2}/{3}".format(*asked) if dialect.name == "postgresql" else f"a database of {dialect.name}"
+            where = (
+                "{4}@{1}:{2}/{3}".format(*asked) if dialect.name == "postgresql" else f"a database of {dialect.name}"
+            )
             self._events.refuse(
                 "wrong_target",
                 f"The project asked for {' and '.join([where, *detours])}; approved is {'{4}@{1}:{2}/{3}'.format(*wanted)}. "
-                "Nothing was connected. Correct how the project takes its database URL.",
+                "It was not connected to. Correct how the project takes its database URL.",
             )
         return self._with_settings(dialect.driver, cparams)
 
@@ -258,15 +259,17 @@ class Guard:
             arguments.update(application_name=application_name, options=options)
         elif driver == "asyncpg":
             arguments["server_settings"] = {**(arguments.get("server_settings") or {}), **self._startup}
-            if "sslmode" in approved["parameters"]:
-                arguments.setdefault("ssl", approved["parameters"]["sslmode"])
+            if "sslmode" in approved["parameters"] and isinstance(arguments.get("ssl"), (str, bool, type(None))):
+                arguments["ssl"] = approved["parameters"]["sslmode"]
         elif driver == "pg8000":
             arguments["application_name"] = application_name
         return arguments
 
     def _refuse_offline(self) -> None:
         if self._request["offline_range"]:
-            self._events.refuse("connection_in_offline_mode", "The project opens a database connection to write its SQL.")
+            self._events.refuse(
+                "connection_in_offline_mode", "The project opens a database connection to write its SQL."
+            )
 
     def _connected(self, connection: Any, record: Any) -> None:
         self._refuse_offline()
@@ -281,7 +284,9 @@ class Guard:
             connection.rollback()
         except Exception as error:  # noqa: BLE001  whatever it is, this connection must not be used
             told = described(error)
-            self._events.refuse("not_checked", f"The new connection could not be checked: {told['message']}", sqlstate=told["sqlstate"])
+            self._events.refuse(
+                "not_checked", f"The new connection could not be checked: {told['message']}", sqlstate=told["sqlstate"]
+            )
 
     def _check(self, connection: Any, record: Any, asserted: bool) -> None:
         pid, database, oid, user, standby, system, version = rows(
@@ -294,14 +299,16 @@ class Guard:
         if found != self._request["expected"] or not (asserted or user == self._approved["user"]):
             self._events.refuse(
                 "wrong_identity",
-                f"The server that answered is not the approved database: found {database} (oid {oid}, system {system}) as {user}. "
-                "Nothing was changed. Check where the address leads, then plan again.",
+                f"The server is not the approved one: found database {database} (oid {oid}, system {system}) as {user}. "
+                "It was not used. Check where the address leads, then plan again.",
                 found=found,
             )
         if standby:
             self._events.refuse("standby", "The server that answered is a standby, which only reads. Name the primary.")
         if protocol_pid(record) not in (None, pid):
-            self._events.refuse("pooler", "A connection pooler stands before the server. Use a direct address for runs.")
+            self._events.refuse(
+                "pooler", "A connection pooler stands before the server. Use a direct address for runs."
+            )
         settings = self._settings_in_force(connection)
         self._events.emit(
             "connected", **found, user=user, driver=type(connection).__module__, backend_pid=pid, server_version=version,
@@ -322,7 +329,9 @@ class Guard:
         settings = dict(rows(connection, query))
         lost = [name for name in self._startup if settings.get(name) != wanted[name]]
         if lost:
-            self._events.refuse("settings_not_in_force", f"The server did not take our {', '.join(lost)}.", settings=settings)
+            self._events.refuse(
+                "settings_not_in_force", f"The server did not take our {', '.join(lost)}.", settings=settings
+            )
         return settings
 
     def keep_lock(self, connection: Any) -> None:
@@ -336,14 +345,15 @@ class Guard:
         began, told = time.monotonic(), 0.0
         while not rows(connection, f"SELECT pg_try_advisory_lock({high}, {low})")[0][0]:
             now = time.monotonic()
-            facts = {"waited_ms": round((now - began) * 1000), "holder": self._holder(connection)}
+            holder, waited_ms = self._holder(connection), round((now - began) * 1000)
             settle()
             if now - began >= self._request["lock_budget_s"]:
-                who = "{application_name} as {user}, session {pid}".format(**facts["holder"]) if facts["holder"] else "nobody now"
-                self._events.refuse("lock_busy", f"The target's lock was not free in time; held by {who}. Nothing was changed.", **facts)
+                who = "{application_name} as {user}, session {pid}".format(**holder) if holder else "nobody now"
+                message = f"The target's lock was not free in time; held by {who}."
+                self._events.refuse("lock_busy", message, holder=holder, waited_ms=waited_ms)
             if now - told >= 1:
                 told = now
-                self._events.emit("lock_waiting", **facts)
+                self._events.emit("lock_waiting", holder=holder, waited_ms=waited_ms)
             time.sleep(LOCK_POLL_S)
         settle()
         self._lock_holder = connection
@@ -376,7 +386,9 @@ class Guard:
     def refuse_other_start(self, found: Sequence[str]) -> None:
         if sorted(found) != sorted(self.revisions):
             at, planned = (", ".join(sorted(revisions)) or "base" for revisions in (found, self.revisions))
-            self._events.refuse("start_changed", f"The database is at {at}, the plan needs {planned}. Plan again.", found=sorted(found))
+            self._events.refuse(
+                "start_changed", f"The database is at {at}, the plan needs {planned}. Plan again.", found=sorted(found)
+            )
 
 
 # --- steps, statements and commits ---
@@ -396,7 +408,9 @@ class Watch:
         self._statement: Facts = {}
         self._began = 0.0
         self._version_writer: Any = None
-        self.told: Facts = dict.fromkeys(("steps_ended", "version_writes", "commits", "statements", "autocommit_blocks"), 0)
+        self.told: Facts = dict.fromkeys(
+            ("steps_ended", "version_writes", "commits", "statements", "autocommit_blocks"), 0
+        )
         self.told.update(external_transaction=False, commit_after_version=False)
 
     def arm(self) -> None:
@@ -405,10 +419,14 @@ class Watch:
         from sqlalchemy.engine import Engine
         from sqlalchemy.engine.default import DefaultDialect
 
-        run_migrations, autocommit_block = MigrationContext.run_migrations, MigrationContext.autocommit_block
-        do_commit = DefaultDialect.do_commit
+        contexts: Any = MigrationContext
+        dialects: Any = DefaultDialect
+        run_migrations, autocommit_block, do_commit = (
+            contexts.run_migrations,
+            contexts.autocommit_block,
+            dialects.do_commit,
+        )
 
-        @functools.wraps(run_migrations)
         def watched_run(context: Any, **kw: Any) -> None:
             if not context.as_sql:
                 self._prepare(context)
@@ -423,15 +441,15 @@ class Watch:
             self._events.emit("autocommit_left", **self.step)
 
         # SQLAlchemy's own event comes before the COMMIT, which may still fail.
-        @functools.wraps(do_commit)
         def watched_commit(dialect: Any, connection: Any) -> None:
-            began = time.monotonic()
             do_commit(dialect, connection)
-            self._committed(inner(connection), round((time.monotonic() - began) * 1000))
+            self._committed(inner(connection))
 
-        MigrationContext.run_migrations = watched_run  # type: ignore[method-assign]
-        MigrationContext.autocommit_block = watched_block  # type: ignore[method-assign, assignment]
-        DefaultDialect.do_commit = watched_commit  # type: ignore[method-assign]
+        contexts.run_migrations, contexts.autocommit_block, dialects.do_commit = (
+            watched_run,
+            watched_block,
+            watched_commit,
+        )
         event.listen(Engine, "rollback", self._rolled_back)
         event.listen(Engine, "before_cursor_execute", self._statement_started)
         event.listen(Engine, "after_cursor_execute", self._statement_ended)
@@ -441,7 +459,9 @@ class Watch:
         """Compare with the plan before Alembic creates its version table, then follow its steps."""
         plan, heads = context._migrations_fn, context.get_current_heads()
         self._guard.refuse_other_start(heads)
-        steps = [[step.revision.revision, "upgrade" if step.is_upgrade else "downgrade"] for step in plan(heads, context)]
+        steps = [
+            [step.revision.revision, "upgrade" if step.is_upgrade else "downgrade"] for step in plan(heads, context)
+        ]
         schema = context.dialect.default_schema_name
         table, approved = context.version_table_schema or schema, self._table[0] or schema
         expected = self.remaining if self.last_call else self.remaining[: len(steps)]
@@ -482,14 +502,14 @@ class Watch:
         self.told["commit_after_version"] = False
         self._events.emit("version_written", **self.step, heads=sorted(heads))
 
-    def _committed(self, connection: Any, ms: int) -> None:
+    def _committed(self, connection: Any) -> None:
         self.told["commits"] += 1
         if connection is self._version_writer:
             self.told["commit_after_version"] = True
-        self._tell("commit", ms=ms)
+        self._tell("commit")
 
     def _rolled_back(self, conn: Any) -> None:
-        if not self.told["commit_after_version"]:
+        if conn.closed or conn.invalidated or inner(conn.connection) is self._version_writer:
             self._version_writer = None
         self._tell("rollback")
 
@@ -523,7 +543,9 @@ def configured(request: Facts, buffer: io.StringIO) -> Any:
     path, section, name = request["config_path"], request["ini_section"], request["url_delivery_name"]
     options = CommandLine(prog="alembic").parser.parse_args(["-c", path, "-n", section, request["mode"], "base"])
     options.x = list(request["x_arguments"])
-    files = {"file_": "alembic.ini", "toml_file": path} if os.path.basename(path) == "pyproject.toml" else {"file_": path}
+    files = (
+        {"file_": "alembic.ini", "toml_file": path} if os.path.basename(path) == "pyproject.toml" else {"file_": path}
+    )
     config = Config(ini_section=section, cmd_opts=options, output_buffer=buffer, **files)
     os.environ.update(request["extra_environment"])
     if request["url_delivery"] == "environment":
@@ -587,7 +609,9 @@ def main() -> NoReturn:
         import sqlalchemy
 
         python = ".".join(map(str, sys.version_info[:3]))
-        events.emit("hello", pid=os.getpid(), python=python, alembic=alembic.__version__, sqlalchemy=sqlalchemy.__version__)
+        events.emit(
+            "hello", pid=os.getpid(), python=python, alembic=alembic.__version__, sqlalchemy=sqlalchemy.__version__
+        )
         guard.arm()
         watch.arm()
         perform(request, events, watch)

@@ -1,13 +1,80 @@
-"""placeholder"""
+"""What becomes of an error that a caller can act on: a page, or the page it came from with the sentence on top."""
 
 from __future__ import annotations
-from collections.abc import Callable
+
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.deprecation import MiddlewareMixin
+
+from migrations_audit.actions import audit
+from migrations_audit.errors import Conflict, Denied, Invalid, NotFound, PortalError
+from migrations_audit.web import pages
+from migrations_audit.web.actors import actor_of
+
+SAFE = ("GET", "HEAD")
+TITLES = {
+    403: "You may not do this",
+    404: "There is no such page",
+    400: "That was not accepted",
+    409: "Somebody was faster",
+    503: "Not possible at the moment",
+}
+# One sentence for what is absent and for what is hidden: the answer must not tell which.
+NOT_FOUND = "There is nothing here, or you may not see it. Check the address; an administrator can give you a role."
 
 
-class PortalErrorMiddleware:
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
+class PortalErrorMiddleware(MiddlewareMixin):
+    """Turns a PortalError of a view into an answer for people. A denied look leaves an event; a denied action left its own."""
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, PortalError):
+            return None
+        if request.method in SAFE and isinstance(exception, Denied | NotFound):
+            exception = _recorded(request, exception)
+        if isinstance(exception, Conflict) and request.method not in SAFE:
+            messages.error(request, exception.message)
+            return pages.SeeOther(_way_back(request))
+        status = _status(exception)
+        context = {
+            "title": TITLES[status],
+            "sentence": NOT_FOUND if status == 404 else exception.message,
+            "way_back": _way_back(request) if status in (400, 403) and request.method not in SAFE else "",
+        }
+        return pages.show(request, "migrations_audit/error.html", context, status=status)
+
+
+def _recorded(request: HttpRequest, error: PortalError) -> PortalError:
+    """The same error once its event is in the chain; without the event, the error that says so."""
+    route = request.resolver_match.route if request.resolver_match else ""
+    try:
+        audit.record_denial(
+            actor=actor_of(request), verb=f"{request.method} {route}", error=error, object_id=request.path[:80]
+        )
+    except audit.AuditUnavailable as unavailable:
+        return unavailable
+    return error
+
+
+def _way_back(request: HttpRequest) -> str:
+    """The page of the object that the request was about."""
+    about = request.resolver_match.kwargs if request.resolver_match else {}
+    if "number" in about:
+        return reverse("web:run", kwargs={"number": about["number"]})
+    if "pk" in about:
+        return reverse("web:target", kwargs={"pk": about["pk"]})
+    return reverse("admin:index")
+
+
+def _status(error: PortalError) -> int:
+    match error:
+        case NotFound():
+            return 404
+        case Denied():
+            return 403
+        case Invalid():
+            return 400
+        case Conflict():
+            return 409
+        case _:
+            return 503

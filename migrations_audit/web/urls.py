@@ -1,5 +1,32 @@
+"""The portal's own pages. Every change is a POST; GET only shows."""
+
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.contrib import admin
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from migrations_audit.web.views import audit, decisions, live, runs, targets
+
+app_name = "web"
+_signed_in = admin.site.admin_view
+
+urlpatterns = [
+    path("runs/<int:number>/", _signed_in(runs.page), name="run"),
+    path("runs/<int:number>/approve", _signed_in(decisions.approve), name="approve"),
+    path("runs/<int:number>/reject", _signed_in(decisions.reject), name="reject"),
+    path("runs/<int:number>/take-back", _signed_in(decisions.take_back), name="take_back"),
+    path("runs/<int:number>/withdraw", _signed_in(decisions.withdraw), name="withdraw"),
+    path("runs/<int:number>/start", _signed_in(decisions.start), name="start"),
+    path("runs/<int:number>/cancel", _signed_in(decisions.cancel), name="cancel"),
+    path("runs/<int:number>/live", _signed_in(live.fragment), name="live"),
+    path("runs/<int:number>/events", live.events, name="events"),
+    path("runs/<int:number>/log", _signed_in(live.log), name="log"),
+    path("runs/<int:number>/log.txt", _signed_in(live.log_file), name="log_file"),
+    path("targets/<int:pk>/", _signed_in(targets.page), name="target"),
+    path("targets/<int:pk>/check", _signed_in(targets.check), name="check"),
+    path("targets/<int:pk>/upgrade", _signed_in(targets.upgrade), name="upgrade"),
+    path("targets/<int:pk>/rollback", _signed_in(targets.rollback), name="rollback"),
+    path("targets/<int:pk>/forget", _signed_in(targets.forget), name="forget"),
+    path("audit/", _signed_in(audit.page), name="audit"),
+    path("audit/export", _signed_in(audit.export), name="audit_export"),
+]

@@ -13,6 +13,7 @@ from pathlib import Path
 from opsportal.local import process
 
 _RESTART_AFTER = 5.0  # seconds between two starts of the same child
+_STILL_AT_WORK = 5.0  # seconds between two lines about a step that takes long
 _PATIENCE = 10.0  # seconds between the signals of a stop
 
 
@@ -94,13 +95,24 @@ class Child:
                 return
 
 
-def run(name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str], folder: Path) -> None:
-    """Run a program to its end. Raises LaunchFailed with the end of its log when its exit code is not 0."""
+def run(
+    name: str,
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str],
+    folder: Path,
+    tell: Callable[[str], None],
+) -> None:
+    """Run a program to its end, telling now and then that it is at work.
+
+    Raises LaunchFailed with the end of its log when its exit code is not 0.
+    """
     step = Child(name, command, log=log, environment=environment, folder=folder, orphan_signal=signal.SIGKILL)
     step.start()
     try:
-        while step.exit_code() is None:
-            process.pause(0.05)
+        while not process.wait_until(lambda: step.exit_code() is not None, within=_STILL_AT_WORK):
+            tell(f"{name} is still at work …")
         if step.exit_code() != 0:
             raise process.LaunchFailed(f"{name} failed with code {step.exit_code()}. The end of {log}:\n{step.said()}")
     finally:

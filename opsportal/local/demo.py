@@ -20,6 +20,7 @@ HOST = "127.0.0.1"
 USUAL_PORT = 8000
 QUEUES = "portal,observe,target-development,target-staging,target-production"
 _WEB_WITHIN = 60.0
+_LET_GO_WITHIN = 4.0
 _INTERRUPTED = 130
 
 
@@ -115,7 +116,8 @@ class Demo:
         self._tell(f"{title} …")
         environment = {**self._world.environment, **more}
         log = self._data / "logs" / f"{name}.log"
-        children.run(name, [sys.executable, *arguments], log=log, environment=environment, folder=ROOT)
+        command = [sys.executable, *arguments]
+        children.run(name, command, log=log, environment=environment, folder=ROOT, tell=self._tell)
 
     def _serve(self, asked_port: int | None) -> str:
         """Start web, worker and beat; return the address when the web process answers."""
@@ -124,14 +126,15 @@ class Demo:
         beat = ["celery", "-A", "opsportal", "beat", "-s", str(self._data / "beat-schedule"), "--loglevel", "INFO"]
         beat += ["--pidfile", ""]  # the folder lock already makes sure that there is one beat
         port = self._start_web(asked_port)
-        self._start("worker", worker, stop_signals=(signal.SIGTERM, signal.SIGQUIT))
+        # A worker that is asked to stop finishes its tasks first; when we are killed, its servers are gone and it must not.
+        self._start("worker", worker, stop_signals=(signal.SIGTERM, signal.SIGQUIT), orphan_signal=signal.SIGKILL)
         self._start("beat", beat)
         return f"http://{HOST}:{port}/"
 
     def _start_web(self, asked_port: int | None) -> int:
         kept = self._data / "web-port"
         for _ in range(3):
-            port = asked_port or _choose_port(kept)
+            port = asked_port or choose_port(kept)
             if not process.is_free(port):
                 raise process.LaunchFailed(
                     f"Port {port} is taken. Stop what uses it or choose another one with --port."
@@ -139,7 +142,7 @@ class Demo:
             self._tell(f"Starting the web process on port {port} …")
             web = self._start("web", _web_command(port), PORTAL_DB_POOL="1")
             if _answers(web, port):
-                kept.write_text(f"{port}\n")
+                process.write_private(kept, f"{port}\n")
                 return port
             said = web.said()
             web.stop()
@@ -154,6 +157,7 @@ class Demo:
         arguments: list[str],
         *,
         stop_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,),
+        orphan_signal: signal.Signals = signal.SIGTERM,
         **more: str,
     ) -> children.Child:
         child = children.Child(
@@ -163,6 +167,7 @@ class Demo:
             environment={**self._world.environment, **more},
             folder=ROOT,
             stop_signals=stop_signals,
+            orphan_signal=orphan_signal,
         )
         self._running.callback(child.stop)
         self._children.append(child)
@@ -178,7 +183,15 @@ class Demo:
 
     def _walk(self, address: str) -> int:
         self._tell("Playing the story …")
-        walk = [sys.executable, "-m", "opsportal.demo.walk", "--base-url", address.rstrip("/"), "--data", str(self._data)]
+        walk = [
+            sys.executable,
+            "-m",
+            "opsportal.demo.walk",
+            "--base-url",
+            address.rstrip("/"),
+            "--data",
+            str(self._data),
+        ]
         environment = {**self._world.environment, "PORTAL_DEMO_TARGET_URL": self._world.target_url}
         story = children.Child("walk", walk, log=None, environment=environment, folder=ROOT)
         self._running.callback(story.stop)
@@ -200,12 +213,13 @@ def _web_command(port: int) -> list[str]:
     return [*command, "--timeout-graceful-shutdown", "3", "--no-access-log"]
 
 
-def _choose_port(kept: Path) -> int:
+def choose_port(kept: Path) -> int:
     """Return the port of the last start, else the usual one, else any; the first that is free."""
-    wanted = [USUAL_PORT]
-    if kept.exists() and kept.read_text().strip().isdigit():
-        wanted.insert(0, int(kept.read_text()))
-    return next((port for port in wanted if process.is_free(port)), None) or process.free_port()
+    last = int(kept.read_text()) if kept.exists() else USUAL_PORT
+    # The web process of a killed start needs a moment to let go of its port.
+    if process.wait_until(lambda: process.is_free(last), within=_LET_GO_WITHIN if kept.exists() else 0.0):
+        return last
+    return USUAL_PORT if process.is_free(USUAL_PORT) else process.free_port()
 
 
 def _answers(web: children.Child, port: int) -> bool:

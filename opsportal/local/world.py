@@ -32,6 +32,7 @@ class World:
         database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
         database = given.check_database("DATABASE_URL", database_url) if database_url else None
         queue = given.check_redis("REDIS_URL", redis_url) if redis_url else None
+        tell("Starting the private servers …")
         if database is None:
             cluster = self._begin("portal", postgres.Postgres(self._data / "postgres-portal"))
             cluster.create_database(PORTAL_DATABASE)

@@ -16,6 +16,7 @@ from migrations_audit.states import UrlDelivery
 
 LOCK_KEY = (1_330_667_091, -7)
 TAG = "opsportal/test/1/1"
+OURS = f"application_name = '{TAG}' AND datname = current_database()"
 LIMITS = types.RunLimits(lock_timeout_ms=4_000, statement_timeout_ms=90_000, lock_budget_s=5, deadline_s=120)
 
 
@@ -60,17 +61,19 @@ class Target:
             connection.execute(statement.encode())
 
     def tables(self) -> set[str]:
-        found = self.rows("SELECT tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')")
+        found = self.rows(
+            "SELECT tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        )
         return {row[0] for row in found}
 
     def revisions(self) -> list[str]:
         return [row[0] for row in self.rows("SELECT version_num FROM alembic_version ORDER BY 1")]
 
     def ours(self) -> list[tuple[Any, ...]]:
-        return self.rows(f"SELECT pid, query FROM pg_stat_activity WHERE application_name = '{TAG}'")
+        return self.rows(f"SELECT pid, query FROM pg_stat_activity WHERE {OURS}")
 
     def cancel_ours(self) -> None:
-        self.rows(f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = '{TAG}'")
+        self.rows(f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {OURS}")
 
     def sqlalchemy_url(self, driver: str) -> str:
         return f"postgresql+{driver}://{self.url.split('://', 1)[1]}"

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from tests.conftest import MakeTargetDatabase
-from tests.engine import projects, running
+from tests.engine import runnable, running
 from tests.engine.running import Outcome, Target
 
-THREE = projects.chain("alpha", "beta", "gamma")
+THREE = runnable.chain("alpha", "beta", "gamma")
 
 
 @pytest.fixture
@@ -28,12 +28,14 @@ def other(make_target_database: MakeTargetDatabase) -> Target:
 
 
 def run_against(target: Target, tmp_path: Path, env: str) -> Outcome:
-    return running.run(running.upgrade_request(target, "r1"), projects.write(tmp_path, THREE[:1], env=env))
+    return running.run(running.upgrade_request(target, "r1"), runnable.write(tmp_path, THREE[:1], env=env))
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
-def test_a_project_that_connects_to_another_database_is_refused(tmp_path: Path, target: Target, other: Target, driver: str) -> None:
-    outcome = run_against(target, tmp_path, projects.env_with(repr(other.sqlalchemy_url(driver))))
+def test_a_project_that_connects_to_another_database_is_refused(
+    tmp_path: Path, target: Target, other: Target, driver: str
+) -> None:
+    outcome = run_against(target, tmp_path, runnable.env_with(repr(other.sqlalchemy_url(driver))))
 
     assert outcome.refusal == "wrong_target"
     assert outcome.exit.exit_code == 3
@@ -41,10 +43,13 @@ def test_a_project_that_connects_to_another_database_is_refused(tmp_path: Path, 
     assert other.tables() == target.tables() == set()
 
 
-def test_an_async_project_that_connects_to_another_database_is_refused(tmp_path: Path, target: Target, other: Target) -> None:
-    setup = f'from alembic import context\ncontext.config.set_main_option("sqlalchemy.url", {other.sqlalchemy_url("asyncpg")!r})\n'
+def test_an_async_project_that_connects_to_another_database_is_refused(
+    tmp_path: Path, target: Target, other: Target
+) -> None:
+    elsewhere = repr(other.sqlalchemy_url("asyncpg"))
+    setup = f'from alembic import context\ncontext.config.set_main_option("sqlalchemy.url", {elsewhere})\n'
 
-    outcome = run_against(target, tmp_path, setup + dedent(projects.ASYNC_ENV))
+    outcome = run_against(target, tmp_path, setup + dedent(runnable.ASYNC_ENV))
 
     assert outcome.refusal == "wrong_target"
     assert other.tables() == target.tables() == set()
@@ -64,14 +69,14 @@ def test_an_async_project_that_connects_to_another_database_is_refused(tmp_path:
 def test_a_project_that_changes_one_connection_argument_is_refused(
     tmp_path: Path, target: Target, arguments: dict[str, object]
 ) -> None:
-    outcome = run_against(target, tmp_path, projects.env_with(f"{projects.INI_URL}, connect_args={arguments!r}"))
+    outcome = run_against(target, tmp_path, runnable.env_with(f"{runnable.INI_URL}, connect_args={arguments!r}"))
 
     assert outcome.refusal == "wrong_target"
     assert target.tables() == set()
 
 
 def test_a_project_that_falls_back_to_sqlite_is_refused_before_its_file_exists(tmp_path: Path, target: Target) -> None:
-    outcome = run_against(target, tmp_path, projects.env_with('"sqlite:///fallback.db"'))
+    outcome = run_against(target, tmp_path, runnable.env_with('"sqlite:///fallback.db"'))
 
     assert outcome.refusal == "wrong_target"
     assert not (tmp_path / "fallback.db").exists()
@@ -79,7 +84,7 @@ def test_a_project_that_falls_back_to_sqlite_is_refused_before_its_file_exists(t
 
 
 def test_a_refusal_is_not_caught_by_the_project(tmp_path: Path, target: Target) -> None:
-    env = f"try:\n{indent(projects.env_with(repr('sqlite://')), '    ')}\nexcept BaseException:\n    print('went on')\n"
+    env = f"try:\n{indent(runnable.env_with(repr('sqlite://')), '    ')}\nexcept BaseException:\n    print('went on')\n"
 
     outcome = run_against(target, tmp_path, env)
 
@@ -87,9 +92,12 @@ def test_a_refusal_is_not_caught_by_the_project(tmp_path: Path, target: Target) 
     assert outcome.printed["stdout"] == ""
 
 
-def test_an_own_connection_to_another_database_is_refused_by_its_identity(tmp_path: Path, target: Target, other: Target) -> None:
-    env = projects.env_with(
-        '"postgresql+psycopg://", creator=lambda: psycopg.connect(elsewhere)', setup=f"import psycopg; elsewhere = {other.url!r}"
+def test_an_own_connection_to_another_database_is_refused_by_its_identity(
+    tmp_path: Path, target: Target, other: Target
+) -> None:
+    env = runnable.env_with(
+        '"postgresql+psycopg://", creator=lambda: psycopg.connect(elsewhere)',
+        setup=f"import psycopg; elsewhere = {other.url!r}",
     )
 
     outcome = run_against(target, tmp_path, env)
@@ -100,7 +108,9 @@ def test_an_own_connection_to_another_database_is_refused_by_its_identity(tmp_pa
 
 
 def test_an_own_connection_that_is_not_postgresql_is_refused(tmp_path: Path, target: Target) -> None:
-    env = projects.env_with('"postgresql+psycopg2://", creator=lambda: sqlite3.connect(":memory:")', setup="import sqlite3")
+    env = runnable.env_with(
+        '"postgresql+psycopg2://", creator=lambda: sqlite3.connect(":memory:")', setup="import sqlite3"
+    )
 
     outcome = run_against(target, tmp_path, env)
 
@@ -108,17 +118,21 @@ def test_an_own_connection_that_is_not_postgresql_is_refused(tmp_path: Path, tar
 
 
 def test_a_server_with_another_identity_is_refused(tmp_path: Path, target: Target) -> None:
-    request = running.upgrade_request(target, "r1", expected=replace(target.expected(), system_identifier="7000000000000000000"))
+    request = running.upgrade_request(
+        target, "r1", expected=replace(target.expected(), system_identifier="7000000000000000000")
+    )
 
-    outcome = running.run(request, projects.write(tmp_path, THREE[:1]))
+    outcome = running.run(request, runnable.write(tmp_path, THREE[:1]))
 
     assert outcome.refusal == "wrong_identity"
     assert outcome.names("connected", "lock_taken", "step_started") == []
     assert target.tables() == set()
 
 
-def test_a_held_lock_is_waited_for_showing_its_holder_and_refused_after_the_budget(tmp_path: Path, target: Target) -> None:
-    folder = projects.write(tmp_path, THREE[:1])
+def test_a_held_lock_is_waited_for_showing_its_holder_and_refused_after_the_budget(
+    tmp_path: Path, target: Target
+) -> None:
+    folder = runnable.write(tmp_path, THREE[:1])
     with psycopg.connect(target.url, autocommit=True, application_name="the night batch") as holder:
         holder.execute("SELECT pg_advisory_lock(%s, %s)", running.LOCK_KEY)
 
@@ -136,7 +150,7 @@ def test_a_held_lock_is_waited_for_showing_its_holder_and_refused_after_the_budg
 
 
 def test_the_run_goes_on_when_the_lock_becomes_free(tmp_path: Path, target: Target) -> None:
-    folder = projects.write(tmp_path, THREE[:1])
+    folder = runnable.write(tmp_path, THREE[:1])
     with psycopg.connect(target.url, autocommit=True) as holder:
         holder.execute("SELECT pg_advisory_lock(%s, %s)", running.LOCK_KEY)
 
@@ -151,7 +165,9 @@ def test_the_run_goes_on_when_the_lock_becomes_free(tmp_path: Path, target: Targ
 
 
 def test_two_runs_at_once_do_not_overlap(tmp_path: Path, target: Target) -> None:
-    folder = projects.write(tmp_path, [projects.Script("r1", 'op.execute("SELECT pg_sleep(1)"); op.execute("CREATE TABLE alpha (id int)")')])
+    folder = runnable.write(
+        tmp_path, [runnable.Script("r1", 'op.execute("SELECT pg_sleep(1)"); op.execute("CREATE TABLE alpha (id int)")')]
+    )
     outcomes: list[Outcome] = []
     gate = threading.Barrier(2)
 
@@ -172,23 +188,25 @@ def test_two_runs_at_once_do_not_overlap(tmp_path: Path, target: Target) -> None
 
 
 def test_the_lock_moves_to_the_migrating_session_when_an_earlier_one_is_closed(tmp_path: Path, target: Target) -> None:
-    env = projects.env_with(projects.INI_URL) + "\n"
     early = f"""
-        with create_engine({projects.INI_URL}, poolclass=pool.NullPool).connect() as early:
+        with create_engine({runnable.INI_URL}, poolclass=pool.NullPool).connect() as early:
             early.execute(text("SELECT 1"))
     """
-    query = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objid = {running.LOCK_KEY[1] & 0xFFFFFFFF}"
+    low = running.LOCK_KEY[1] & 0xFFFFFFFF
+    query = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objid = {low}"
     up = f'print("locks here:", op.get_bind().exec_driver_sql("{query}").scalar())'
-    folder = projects.write(tmp_path, [projects.Script("r1", up)], env=env.replace("engine =", dedent(early) + "engine =", 1))
+    env = runnable.env_with(runnable.INI_URL, setup=early)
 
-    outcome = running.run(running.upgrade_request(target, "r1"), folder)
+    outcome = running.run(
+        running.upgrade_request(target, "r1"), runnable.write(tmp_path, [runnable.Script("r1", up)], env=env)
+    )
 
     assert len(outcome.all("connected")) == len(outcome.all("lock_taken")) == 2
     assert outcome.printed["stdout"] == "locks here: 1\n"
 
 
 def test_a_start_other_than_planned_is_refused(tmp_path: Path, target: Target) -> None:
-    folder = projects.write(tmp_path, THREE)
+    folder = runnable.write(tmp_path, THREE)
     running.run(running.upgrade_request(target, "r1"), folder)
 
     outcome = running.run(running.upgrade_request(target, "r1", "r2"), folder)
@@ -198,9 +216,13 @@ def test_a_start_other_than_planned_is_refused(tmp_path: Path, target: Target) -
     assert target.tables() == {"alembic_version", "alpha"}
 
 
-def test_a_version_table_that_the_search_path_hides_is_refused_instead_of_replayed(tmp_path: Path, target: Target) -> None:
-    target.execute("CREATE SCHEMA app; CREATE TABLE app.alembic_version (version_num text); INSERT INTO app.alembic_version VALUES ('r1')")
-    folder = projects.write(tmp_path, THREE)
+def test_a_version_table_that_the_search_path_hides_is_refused_instead_of_replayed(
+    tmp_path: Path, target: Target
+) -> None:
+    target.execute(
+        "CREATE SCHEMA app; CREATE TABLE app.alembic_version (version_num text); INSERT INTO app.alembic_version VALUES ('r1')"
+    )
+    folder = runnable.write(tmp_path, THREE)
     request = running.upgrade_request(target, "r2", start=("r1",), version_table_schema="app")
 
     outcome = running.run(request, folder)
@@ -211,15 +233,19 @@ def test_a_version_table_that_the_search_path_hides_is_refused_instead_of_replay
 
 
 def test_another_version_table_than_the_one_read_is_refused(tmp_path: Path, target: Target) -> None:
-    outcome = run_against(target, tmp_path, projects.env_with(projects.INI_URL, configure='version_table="elsewhere"'))
+    outcome = run_against(target, tmp_path, runnable.env_with(runnable.INI_URL, configure='version_table="elsewhere"'))
 
     assert outcome.refusal == "plan_differs"
     assert target.tables() == set()
 
 
 @pytest.mark.parametrize("planned", [("r1", "r2"), ("r1", "rx", "r3"), ("r1", "r3", "r2", "r3")], ids="-".join)
-def test_steps_other_than_planned_are_refused_before_the_first(tmp_path: Path, target: Target, planned: tuple[str, ...]) -> None:
-    folder = projects.write(tmp_path, THREE, env=projects.env_with(projects.INI_URL, configure="transaction_per_migration=True"))
+def test_steps_other_than_planned_are_refused_before_the_first(
+    tmp_path: Path, target: Target, planned: tuple[str, ...]
+) -> None:
+    folder = runnable.write(
+        tmp_path, THREE, env=runnable.env_with(runnable.INI_URL, configure="transaction_per_migration=True")
+    )
 
     outcome = running.run(running.upgrade_request(target, *planned, destination=("r3",)), folder)
 

@@ -9,11 +9,11 @@ import pytest
 
 from migrations_audit.states import UrlDelivery
 from tests.conftest import MakeTargetDatabase
-from tests.engine import projects, running
+from tests.engine import runnable, running
 from tests.engine.running import Target
 
-THREE = projects.chain("alpha", "beta", "gamma")
-ENVIRONMENTS = {"psycopg": projects.ONLINE_ENV, "psycopg2": projects.ONLINE_ENV, "asyncpg": projects.ASYNC_ENV}
+THREE = runnable.chain("alpha", "beta", "gamma")
+ENVIRONMENTS = {"psycopg": runnable.ONLINE_ENV, "psycopg2": runnable.ONLINE_ENV, "asyncpg": runnable.ASYNC_ENV}
 
 
 @pytest.fixture
@@ -22,14 +22,26 @@ def target(make_target_database: MakeTargetDatabase) -> Target:
 
 
 @pytest.mark.parametrize("driver", list(ENVIRONMENTS))
-def test_three_revisions_are_applied_in_one_commit_and_told_in_order(tmp_path: Path, target: Target, driver: str) -> None:
-    folder = projects.write(tmp_path, THREE, env=ENVIRONMENTS[driver])
+def test_three_revisions_are_applied_in_one_commit_and_told_in_order(
+    tmp_path: Path, target: Target, driver: str
+) -> None:
+    folder = runnable.write(tmp_path, THREE, env=ENVIRONMENTS[driver])
 
     outcome = running.run(running.upgrade_request(target, "r1", "r2", "r3", driver=driver), folder)
 
     assert outcome.exit.exit_code == 0
     assert outcome.exit.ended_by == "itself"
-    told = outcome.names("hello", "connected", "lock_taken", "context", "step_started", "version_written", "step_ended", "commit", "finished")
+    told = outcome.names(
+        "hello",
+        "connected",
+        "lock_taken",
+        "context",
+        "step_started",
+        "version_written",
+        "step_ended",
+        "commit",
+        "finished",
+    )
     step = ["step_started", "version_written", "step_ended"]
     assert told == ["hello", "connected", "lock_taken", "context", *step, *step, *step, "commit", "finished"]
     assert outcome.one("finished")["commit_after_version"] is True
@@ -39,7 +51,7 @@ def test_three_revisions_are_applied_in_one_commit_and_told_in_order(tmp_path: P
 
 @pytest.mark.parametrize("driver", list(ENVIRONMENTS))
 def test_the_settings_asked_for_are_in_force(tmp_path: Path, target: Target, driver: str) -> None:
-    folder = projects.write(tmp_path, THREE[:1], env=ENVIRONMENTS[driver])
+    folder = runnable.write(tmp_path, THREE[:1], env=ENVIRONMENTS[driver])
 
     outcome = running.run(running.upgrade_request(target, "r1", driver=driver), folder)
 
@@ -53,8 +65,10 @@ def test_the_settings_asked_for_are_in_force(tmp_path: Path, target: Target, dri
     assert outcome.one("connected")["database_oid"] == target.expected().database_oid
 
 
-def test_the_settings_are_in_force_in_a_connection_that_the_project_opened_itself(tmp_path: Path, target: Target) -> None:
-    env = projects.env_with(
+def test_the_settings_are_in_force_in_a_connection_that_the_project_opened_itself(
+    tmp_path: Path, target: Target
+) -> None:
+    env = runnable.env_with(
         '"postgresql+psycopg://", creator=connect',
         setup=f"""
             import psycopg
@@ -62,7 +76,7 @@ def test_the_settings_are_in_force_in_a_connection_that_the_project_opened_itsel
                 return psycopg.connect({target.url!r})
         """,
     )
-    folder = projects.write(tmp_path, THREE[:1], env=env)
+    folder = runnable.write(tmp_path, THREE[:1], env=env)
 
     outcome = running.run(running.upgrade_request(target, "r1"), folder)
 
@@ -73,8 +87,8 @@ def test_the_settings_are_in_force_in_a_connection_that_the_project_opened_itsel
 
 
 def test_a_transaction_per_migration_shows_as_a_commit_per_step(tmp_path: Path, target: Target) -> None:
-    env = projects.env_with(projects.INI_URL, configure="transaction_per_migration=True")
-    folder = projects.write(tmp_path, THREE, env=env)
+    env = runnable.env_with(runnable.INI_URL, configure="transaction_per_migration=True")
+    folder = runnable.write(tmp_path, THREE, env=env)
 
     outcome = running.run(running.upgrade_request(target, "r1", "r2", "r3"), folder)
 
@@ -89,7 +103,7 @@ def test_an_autocommit_block_is_told(tmp_path: Path, target: Target) -> None:
         with op.get_context().autocommit_block():
             op.execute("CREATE INDEX CONCURRENTLY alpha_id ON alpha (id)")
     """
-    folder = projects.write(tmp_path, [projects.Script("r1", up)])
+    folder = runnable.write(tmp_path, [runnable.Script("r1", up)])
 
     outcome = running.run(running.upgrade_request(target, "r1"), folder)
 
@@ -105,7 +119,7 @@ def test_statements_are_told_without_their_parameters(tmp_path: Path, target: Ta
         op.execute("CREATE TABLE alpha (id int, note text)")
         op.get_bind().execute(sa.text("INSERT INTO alpha VALUES (:id, :note)"), [{"id": 1, "note": "confidential"}])
     """
-    folder = projects.write(tmp_path, [projects.Script("r1", up)])
+    folder = runnable.write(tmp_path, [runnable.Script("r1", up)])
 
     outcome = running.run(running.upgrade_request(target, "r1"), folder)
 
@@ -117,7 +131,7 @@ def test_statements_are_told_without_their_parameters(tmp_path: Path, target: Ta
 
 
 def test_the_way_down_is_told_as_the_way_up(tmp_path: Path, target: Target) -> None:
-    folder = projects.write(tmp_path, THREE)
+    folder = runnable.write(tmp_path, THREE)
     running.run(running.upgrade_request(target, "r1", "r2", "r3"), folder)
     request = running.upgrade_request(
         target, mode="downgrade", start=("r3",), destination=("r1",), steps=(("r3", "downgrade"), ("r2", "downgrade"))
@@ -126,14 +140,17 @@ def test_the_way_down_is_told_as_the_way_up(tmp_path: Path, target: Target) -> N
     outcome = running.run(request, folder)
 
     assert outcome.exit.exit_code == 0
-    assert [(event["revision"], event["direction"]) for event in outcome.all("step_ended")] == [("r3", "downgrade"), ("r2", "downgrade")]
+    assert [(event["revision"], event["direction"]) for event in outcome.all("step_ended")] == [
+        ("r3", "downgrade"),
+        ("r2", "downgrade"),
+    ]
     assert target.revisions() == ["r1"]
     assert target.tables() == {"alembic_version", "alpha"}
 
 
 def test_two_heads_are_reached_one_after_the_other(tmp_path: Path, target: Target) -> None:
-    branch = projects.Script("b1", 'op.execute("CREATE TABLE delta (id int)")')
-    folder = projects.write(tmp_path, [*THREE[:2], branch])
+    branch = runnable.Script("b1", 'op.execute("CREATE TABLE delta (id int)")')
+    folder = runnable.write(tmp_path, [*THREE[:2], branch])
     request = running.upgrade_request(target, "b1", "r1", "r2", destination=("b1", "r2"))
 
     outcome = running.run(request, folder)
@@ -145,8 +162,10 @@ def test_two_heads_are_reached_one_after_the_other(tmp_path: Path, target: Targe
 
 
 def test_the_url_comes_through_the_environment(tmp_path: Path, target: Target) -> None:
-    folder = projects.write(tmp_path, THREE[:1], env=projects.env_with('os.environ["SHOP_DATABASE"]'))
-    request = running.upgrade_request(target, "r1", url_delivery=UrlDelivery.ENVIRONMENT, url_delivery_name="SHOP_DATABASE")
+    folder = runnable.write(tmp_path, THREE[:1], env=runnable.env_with('os.environ["SHOP_DATABASE"]'))
+    request = running.upgrade_request(
+        target, "r1", url_delivery=UrlDelivery.ENVIRONMENT, url_delivery_name="SHOP_DATABASE"
+    )
 
     outcome = running.run(request, folder)
 
@@ -155,8 +174,10 @@ def test_the_url_comes_through_the_environment(tmp_path: Path, target: Target) -
 
 
 def test_the_url_and_other_pairs_come_through_x_arguments(tmp_path: Path, target: Target) -> None:
-    env = projects.env_with('given["dburi"]', setup='given = context.get_x_argument(as_dictionary=True); print("tenant", given["tenant"])')
-    folder = projects.write(tmp_path, THREE[:1], env=env)
+    env = runnable.env_with(
+        'given["dburi"]', setup='given = context.get_x_argument(as_dictionary=True); print("tenant", given["tenant"])'
+    )
+    folder = runnable.write(tmp_path, THREE[:1], env=env)
     request = running.upgrade_request(
         target, "r1", url_delivery=UrlDelivery.X_ARGUMENT, url_delivery_name="dburi", x_arguments=("tenant=blue",)
     )
@@ -173,8 +194,14 @@ def test_a_password_with_percent_signs_arrives_whole_and_is_never_told(tmp_path:
     target.execute(f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'p%40ss w%d'")
     connection = replace(target.connection(), user=role, password="p%40ss w%d")
     place = f"{connection.host}:{connection.port}/{connection.database}"
-    request = running.upgrade_request(target, "r1", connection=connection, url=f"postgresql+psycopg://{role}:p%2540ss%20w%25d@{place}")
-    folder = projects.write(tmp_path, THREE[:1], env=f"from alembic import context\nprint({projects.INI_URL})\n" + projects.env_with(projects.INI_URL))
+    request = running.upgrade_request(
+        target, "r1", connection=connection, url=f"postgresql+psycopg://{role}:p%2540ss%20w%25d@{place}"
+    )
+    folder = runnable.write(
+        tmp_path,
+        THREE[:1],
+        env=f"from alembic import context\nprint({runnable.INI_URL})\n" + runnable.env_with(runnable.INI_URL),
+    )
 
     try:
         outcome = running.run(request, folder)
@@ -189,11 +216,13 @@ def test_a_password_with_percent_signs_arrives_whole_and_is_never_told(tmp_path:
 
 def test_another_section_and_another_version_table_are_used(tmp_path: Path, target: Target) -> None:
     target.execute("CREATE SCHEMA ops")
-    env = projects.env_with(projects.INI_URL, configure='version_table="versions", version_table_schema="ops"')
-    folder = projects.write(tmp_path, THREE[:1], env=env)
+    env = runnable.env_with(runnable.INI_URL, configure='version_table="versions", version_table_schema="ops"')
+    folder = runnable.write(tmp_path, THREE[:1], env=env)
     ini = folder / "alembic.ini"
     ini.write_text(ini.read_text().replace("[alembic]", "[shop]"))
-    request = running.upgrade_request(target, "r1", ini_section="shop", version_table="versions", version_table_schema="ops")
+    request = running.upgrade_request(
+        target, "r1", ini_section="shop", version_table="versions", version_table_schema="ops"
+    )
 
     outcome = running.run(request, folder)
 
@@ -202,7 +231,7 @@ def test_another_section_and_another_version_table_are_used(tmp_path: Path, targ
 
 
 def test_a_project_configured_by_pyproject_is_run(tmp_path: Path, target: Target) -> None:
-    folder = projects.write(tmp_path, THREE[:1])
+    folder = runnable.write(tmp_path, THREE[:1])
     (folder / "alembic.ini").unlink()
     (folder / "pyproject.toml").write_text('[tool.alembic]\nscript_location = "%(here)s/migrations"\n')
 
@@ -213,7 +242,7 @@ def test_a_project_configured_by_pyproject_is_run(tmp_path: Path, target: Target
 
 
 def test_a_project_folder_named_alembic_does_not_hide_the_package(tmp_path: Path, target: Target) -> None:
-    folder = projects.write(tmp_path, THREE[:1], location="alembic", ini="prepend_sys_path = .\n")
+    folder = runnable.write(tmp_path, THREE[:1], location="alembic", ini="prepend_sys_path = .\n")
     (folder / "alembic" / "__init__.py").write_text("raise RuntimeError('the wrong alembic')\n")
     (folder / "shop.py").write_text("NAME = 'shop'\n")
     env = folder / "alembic" / "env.py"

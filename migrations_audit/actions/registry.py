@@ -1,0 +1,241 @@
+"""The registry: environments with their policy, memberships, projects, targets. Every change says what was and what is.
+
+An action creates when its id is None. It takes the fields to set by name; those left out stay as they are. With
+``seen_version`` it refuses a change made on a page that is no longer true.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.views.decorators.debug import sensitive_variables
+
+from migrations_audit import dispatch, sealing
+from migrations_audit.actions import audit, registry_entries, registry_rules
+from migrations_audit.actions.registry_entries import Changes, Entry
+from migrations_audit.actions.registry_rights import Verb, need
+from migrations_audit.actors import Actor
+from migrations_audit.errors import Conflict, Invalid
+from migrations_audit.models import Environment, Membership, MigrationRun, Observation, Project, Target
+
+SEALED = "sealed value"
+SEALED_ANEW = "sealed value changed"
+
+
+class HasHistory(Conflict):
+    """This has a history. What was read, planned and run stays under the name that it had."""
+
+    code = "has_history"
+
+
+class InUse(Conflict):
+    """Something still belongs to this. Remove that first."""
+
+    code = "in_use"
+
+
+@audit.action
+def save_environment(
+    *, actor: Actor, environment_id: int | None = None, seen_version: int | None = None, **values: Any
+) -> Environment:
+    """Create an environment, or change its settings and policy. A changed policy voids the approvals that rest on it.
+
+    Raises Invalid, MayNotRegister, HasHistory, ChangedMeanwhile.
+    """
+    need(actor, "add" if environment_id is None else "change", Environment)
+    environment = registry_entries.open_entry(Environment, environment_id, seen_version=seen_version)
+    changes = registry_entries.assign(environment, values)
+    if environment_id is not None and "slug" in changes and has_history(environment):
+        raise HasHistory(
+            f"The short name of {environment} is in the audit of its targets and does not change any more."
+        )
+    registry_entries.store(environment, changes, rules=registry_rules.check_environment)
+    _record(actor, environment, changes, is_new=environment_id is None)
+    return environment
+
+
+@audit.action
+def remove_environment(*, actor: Actor, environment_id: int) -> None:
+    """Remove an environment that has no targets, with its memberships. Raises InUse, MayNotRegister, NoSuchEntry."""
+    need(actor, "delete", Environment)
+    environment = registry_entries.open_entry(Environment, environment_id)
+    _remove(actor, environment, memberships=[str(item) for item in environment.memberships.select_related("group")])
+
+
+@audit.action
+def save_membership(*, actor: Actor, membership_id: int | None = None, **values: Any) -> Membership:
+    """Give a group a role in an environment, or change which. The environment of a membership never changes.
+
+    Raises Invalid, MayNotRegister.
+    """
+    membership = registry_entries.open_entry(Membership, membership_id)
+    changes = registry_entries.assign(membership, values)
+    _need_parts(membership, "environment", "group")
+    need(actor, "add" if membership_id is None else "change", Membership, environment=membership.environment)
+    if membership_id is not None and "environment" in changes:
+        raise Invalid("A membership stays in its environment. Add another one there.", field="environment")
+    registry_entries.store(membership, changes, rules=registry_rules.check_membership)
+    _record(actor, membership, changes, is_new=membership_id is None)
+    return membership
+
+
+@audit.action
+def remove_membership(*, actor: Actor, membership_id: int) -> None:
+    """Take a role in an environment from a group. Raises MayNotRegister, NoSuchEntry."""
+    membership = registry_entries.open_entry(Membership, membership_id)
+    need(actor, "delete", Membership, environment=membership.environment)
+    _remove(actor, membership)
+
+
+@audit.action
+def save_project(
+    *, actor: Actor, project_id: int | None = None, seen_version: int | None = None, **values: Any
+) -> Project:
+    """Create a project, or change how it is run. That voids the approvals of its targets.
+
+    The folder is the worker's: it is checked as a name and never opened here. Raises Invalid, MayNotRegister, HasHistory,
+    ChangedMeanwhile.
+    """
+    need(actor, "add" if project_id is None else "change", Project)
+    project = registry_entries.open_entry(Project, project_id, seen_version=seen_version)
+    changes = registry_entries.assign(project, values)
+    if project_id is not None and "slug" in changes and has_history(project):
+        raise HasHistory(f"The short name of {project} is in the audit of its targets and does not change any more.")
+    registry_entries.store(project, changes, rules=registry_rules.check_project)
+    _record(actor, project, changes, is_new=project_id is None)
+    return project
+
+
+@audit.action
+def remove_project(*, actor: Actor, project_id: int) -> None:
+    """Remove a project that has no targets and no snapshots. Raises InUse, HasHistory, MayNotRegister, NoSuchEntry."""
+    need(actor, "delete", Project)
+    project = registry_entries.open_entry(Project, project_id)
+    _remove(actor, project)
+
+
+@sensitive_variables("new_url")
+@audit.action
+def save_target(
+    *,
+    actor: Actor,
+    target_id: int | None = None,
+    seen_version: int | None = None,
+    url_reference: str = "",
+    new_url: str = "",
+    **values: Any,
+) -> Target:
+    """Create a target, or change it; a worker then reads it. An empty reference keeps the one that is stored.
+
+    ``new_url`` is sealed at once: it is not stored, shown or recorded in clear. Raises Invalid, MayNotRegister, HasHistory,
+    ChangedMeanwhile, NoSuchEntry, and NoSealingKey.
+    """
+    target = registry_entries.open_entry(Target, target_id, seen_version=seen_version)
+    verb: Verb = "add" if target_id is None else "change"
+    if target_id is not None:
+        need(actor, verb, Target, environment=target.environment)
+    changes = registry_entries.assign(target, values)
+    _need_parts(target, "project", "environment")
+    need(actor, verb, Target, environment=target.environment)
+    if target_id is not None and changes and has_history(target):
+        raise HasHistory(f"{target} has been read, so its project, environment and short name do not change any more.")
+    changes |= _new_reference(target, url_reference=url_reference.strip(), new_url=new_url.strip())
+    registry_entries.store(target, changes, rules=registry_rules.check_target)
+    if "url_reference" in changes:
+        dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)
+    _record(actor, target, changes, is_new=target_id is None)
+    return target
+
+
+@audit.action
+def remove_target(*, actor: Actor, target_id: int) -> None:
+    """Remove a target that was never read and never run on. Raises HasHistory, MayNotRegister, NoSuchEntry."""
+    target = registry_entries.open_entry(Target, target_id)
+    need(actor, "delete", Target, environment=target.environment)
+    _remove(actor, target)
+
+
+def has_history(entry: Environment | Project | Target) -> bool:
+    """Whether something was read, frozen or run under this entry, so that its name is on record."""
+    if isinstance(entry, Project) and entry.snapshots.exists():
+        return True
+    targets = Target.objects.filter(pk=entry.pk) if isinstance(entry, Target) else entry.targets.all()
+    return (
+        Observation.objects.filter(target__in=targets).exists()
+        or MigrationRun.objects.filter(target__in=targets).exists()
+    )
+
+
+def refuse_removal(entry: Entry) -> None:
+    """Raise HasHistory or InUse when the entry cannot be removed."""
+    if isinstance(entry, Membership):
+        return
+    if isinstance(entry, Environment | Project) and (count := entry.targets.count()):
+        raise InUse(
+            f"{entry} has {count} target{'s' if count > 1 else ''}. Remove those first; one with a history stays."
+        )
+    if has_history(entry):
+        raise HasHistory(f"{entry} has a history: what was read, frozen and run is a record. It stays.")
+
+
+def _need_parts(entry: Membership | Target, *names: str) -> None:
+    for name in names:
+        if getattr(entry, f"{name}_id") is None:
+            raise Invalid(f"Name the {name}.", field=name)
+
+
+@sensitive_variables("new_url")
+def _new_reference(target: Target, *, url_reference: str, new_url: str) -> Changes:
+    """Put the reference onto the target and say what changed, without saying a sealed value."""
+    old, old_kind = target.shown_reference, target.reference_kind
+    if new_url:
+        if url_reference:
+            raise Invalid("Give either a reference or a new URL, not both.", field="url_reference")
+        registry_rules.check_url(new_url)
+        target.url_reference = f"sealed:{sealing.seal(new_url, keys=settings.PORTAL_SEALING_KEYS)}"
+    elif url_reference or target._state.adding:
+        registry_rules.check_reference(url_reference)
+        if url_reference == target.url_reference:
+            return {}
+        target.url_reference = url_reference
+    else:
+        return {}
+    new = SEALED_ANEW if old_kind == "sealed" == target.reference_kind else target.shown_reference
+    return {"url_reference": {"old": old, "new": new}}
+
+
+def _record(actor: Actor, entry: Entry, changes: Changes, *, is_new: bool) -> None:
+    if is_new:
+        _tell(actor, entry, "created", {"settings": _settings(entry)})
+    elif changes:
+        _tell(actor, entry, "changed", {"changed": changes})
+
+
+def _remove(actor: Actor, entry: Entry, **facts: Any) -> None:
+    refuse_removal(entry)
+    _tell(actor, entry, "removed", {"settings": _settings(entry)} | facts)
+    entry.delete()
+
+
+def _tell(actor: Actor, entry: Entry, what: str, facts: dict[str, Any]) -> None:
+    kind = str(entry._meta.verbose_name)
+    if isinstance(entry, Target):
+        audit.record(
+            actor=actor, action=f"{kind}.{what}", object_kind=kind, object_id=entry.pk, target=entry, facts=facts
+        )
+        return
+    environment = entry.environment if isinstance(entry, Membership) else entry
+    audit.record(
+        actor=actor,
+        action=f"{kind}.{what}",
+        object_kind=kind,
+        object_id=entry.pk if isinstance(entry, Membership) else entry.slug,
+        environment=environment.slug if isinstance(environment, Environment) else "",
+        facts=facts | ({"sentence": str(entry)} if isinstance(entry, Membership) else {}),
+    )
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    facts = {name: registry_entries.shown(getattr(entry, name)) for name in registry_entries.settable(type(entry))}
+    return facts | ({"url_reference": entry.shown_reference} if isinstance(entry, Target) else {})

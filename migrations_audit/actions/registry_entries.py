@@ -1,0 +1,113 @@
+"""How an entry of the registry is opened, changed and stored, whichever kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from migrations_audit.actions import registry_rules
+from migrations_audit.errors import Conflict, Invalid, NotFound
+from migrations_audit.models import Environment, Membership, Project, Target
+
+Entry: TypeAlias = Environment | Membership | Project | Target
+E = TypeVar("E", Environment, Membership, Project, Target)
+Changes: TypeAlias = dict[str, dict[str, Any]]
+"""The changed fields by name, each with ``old`` and ``new`` as the audit shows them."""
+
+
+class NoSuchEntry(NotFound):
+    """There is no such entry in the registry, or you may not see it. Go back to the list."""
+
+
+class ChangedMeanwhile(Conflict):
+    """Somebody changed this since you opened the page, so nothing was stored. Reload the page and look again."""
+
+    code = "changed_meanwhile"
+
+
+def settable(model: type[Entry]) -> list[str]:
+    """The fields that a caller may set by name. A target's reference is not among them: it has parameters of its own."""
+    return [
+        field.name
+        for field in model._meta.fields
+        if field.editable and not field.primary_key and field.name != "url_reference"
+    ]
+
+
+def open_entry(model: type[E], pk: int | None, *, seen_version: int | None = None) -> E:
+    """A new entry when ``pk`` is None, else the stored one, its row locked. Raises NoSuchEntry and ChangedMeanwhile."""
+    if pk is None:
+        return model()
+    entry = model._default_manager.select_for_update().filter(pk=pk).first()
+    if entry is None:
+        raise NoSuchEntry
+    if seen_version is not None and getattr(entry, "settings_version", seen_version) != seen_version:
+        raise ChangedMeanwhile(
+            f"Somebody changed {entry} since you opened the page, so nothing was stored. Reload the page and look again."
+        )
+    return entry
+
+
+def assign(entry: Entry, values: Mapping[str, Any]) -> Changes:
+    """Set the fields named in ``values`` and return those that changed. Raises Invalid for any other name."""
+    for name in values:
+        if name not in settable(type(entry)):
+            raise Invalid(f"{name} is not a field that can be set here.", field=name)
+    changes: Changes = {}
+    for name, value in values.items():
+        new = value.strip() if isinstance(value, str) else value
+        old = None if entry._state.adding else getattr(entry, name)
+        if entry._state.adding or old != new:
+            changes[name] = {"old": shown(old), "new": shown(new)}
+        setattr(entry, name, new)
+    return changes
+
+
+def store(entry: E, changes: Changes, *, rules: Callable[[E], None]) -> None:
+    """Check the entry by ``rules`` and by its model, and write what changed. Raises Invalid and ChangedMeanwhile."""
+    registry_rules.check_texts({name: getattr(entry, name) for name in changes})
+    _check_fields(entry)
+    rules(entry)
+    is_new = entry._state.adding
+    if not is_new and not changes:
+        return
+    fields = list(changes)
+    if not is_new and not isinstance(entry, Membership):
+        entry.settings_version += 1
+        fields.append("settings_version")
+    try:
+        with transaction.atomic():
+            _check_constraints(entry)
+            entry.save(force_insert=is_new, update_fields=None if is_new else fields)
+    except IntegrityError as error:
+        raise ChangedMeanwhile from error
+
+
+def shown(value: Any) -> Any:
+    """A value as the audit shows it: another entry by its name."""
+    if isinstance(value, Environment | Project):
+        return value.slug
+    return value if value is None or isinstance(value, str | int | list | dict) else str(value)
+
+
+def _check_fields(entry: Entry) -> None:
+    try:
+        entry.clean_fields()
+    except ValidationError as error:
+        raise _first(error) from None
+
+
+def _check_constraints(entry: Entry) -> None:
+    try:
+        entry.validate_unique()
+        entry.validate_constraints()
+    except ValidationError as error:
+        raise _first(error) from None
+
+
+def _first(error: ValidationError) -> Invalid:
+    name, errors = next(iter(error.error_dict.items()))
+    return Invalid(" ".join(errors[0].messages), field=None if name == "__all__" else name)

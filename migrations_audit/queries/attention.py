@@ -1,0 +1,127 @@
+"""What needs attention, as sentences, worst first. Pure: from what was read to what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from migrations_audit.models import MigrationRun, Target, Tier
+from migrations_audit.queries.standing import NEVER_READ, STALE, Standing
+from migrations_audit.states import RunState, TargetStatus, Verdict
+
+LONG_IN_QUEUE = timedelta(minutes=5)
+LONG_FOR_PEOPLE = timedelta(hours=4)
+
+_S = RunState
+
+# Worst first; the place in this list is the rank.
+KINDS = (
+    "outcome_unknown",
+    "wrong_database",
+    "unreachable",
+    "production_behind",
+    "contradicted",
+    "unknown_revision",
+    "unreadable_scripts",
+    "several_heads",
+    "ahead",
+    "stale",
+    "never_read",
+    "no_worker",
+    "waits_long",
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sentence and the page on which to act: a run's or a target's."""
+
+    kind: str
+    sentence: str
+    target: Target
+    run: MigrationRun | None = None
+
+
+def worst_first(items: Iterable[Item]) -> list[Item]:
+    """Sort by kind; within a kind production first, then by name."""
+    return sorted(
+        items,
+        key=lambda item: (
+            KINDS.index(item.kind),
+            item.target.environment.tier != Tier.PRODUCTION,
+            item.target.label,
+            item.run.number if item.run else 0,
+        ),
+    )
+
+
+def of_targets(cells: Iterable[tuple[Target, Standing, MigrationRun | None]]) -> list[Item]:
+    """What the newest readings and the newest attempts give cause for."""
+    items = []
+    for target, standing, attempt in cells:
+        if (said := _said(target, standing)) is not None:
+            items.append(Item(*said, target=target))
+        if attempt is not None and (wrong := _wrong(attempt)):
+            items.append(Item("contradicted", f"Run {attempt.number} on {target}: {wrong}", target=target, run=attempt))
+    return items
+
+
+def of_runs(runs: Iterable[MigrationRun], *, now: datetime, heard_queues: Collection[str]) -> list[Item]:
+    """What runs under way give cause for. ``heard_queues`` are those that a live worker consumes."""
+    items = []
+    for run in runs:
+        state, queue = run.run_state, run.target.environment.queue
+        if state is _S.OUTCOME_UNKNOWN:
+            items.append(Item("outcome_unknown", f"{run}: {run.sentence}", target=run.target, run=run))
+        if state in (_S.REQUESTED, _S.QUEUED, _S.OUTCOME_UNKNOWN) and queue not in heard_queues:
+            sentence = f"{run} waits for a worker, and no live worker consumes the queue {queue}. Start one."
+            items.append(Item("no_worker", sentence, target=run.target, run=run))
+        elif (since := _waits_since(run)) is not None and now - since > _patience(state):
+            sentence = f"{run} has been {run.get_state_display()} for {_hours(now - since)}. {run.sentence}"
+            items.append(Item("waits_long", sentence, target=run.target, run=run))
+    return items
+
+
+def _said(target: Target, standing: Standing) -> tuple[str, str] | None:
+    observation = standing.observation
+    if standing.kind == NEVER_READ or observation is None:
+        return "never_read", f"{target} has never been read, so nothing is known about it. Press Check now."
+    if standing.kind == STALE:
+        return "stale", f"{target}: the last reading is too old to count. It said: {standing.words.partition(': was ')[2]}."
+    if standing.kind == TargetStatus.BEHIND:
+        if target.environment.tier != Tier.PRODUCTION:
+            return None
+        first = observation.pending[0]["revision"] if observation.pending else "?"
+        return "production_behind", f"{target} is behind: {len(observation.pending)} pending, first {first}."
+    if standing.kind in KINDS:
+        return standing.kind, f"{target}: {observation.sentence}"
+    return None
+
+
+def _wrong(attempt: MigrationRun) -> str:
+    doubtful = attempt.verdict == Verdict.CONTRADICTED or attempt.reason_code == "possibly_partly_applied"
+    return attempt.sentence if doubtful else ""
+
+
+def _waits_since(run: MigrationRun) -> datetime | None:
+    match run.run_state:
+        case _S.REQUESTED:
+            return run.requested_at
+        case _S.AWAITING_APPROVAL:
+            return run.planned_at
+        case _S.APPROVED:
+            return run.approved_at
+        case _S.QUEUED:
+            return run.queued_at
+        case _:
+            return None
+
+
+def _patience(state: RunState) -> timedelta:
+    return LONG_IN_QUEUE if state in (_S.REQUESTED, _S.QUEUED) else LONG_FOR_PEOPLE
+
+
+def _hours(age: timedelta) -> str:
+    minutes = int(age.total_seconds() // 60)
+    return f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"

@@ -1,0 +1,157 @@
+"""The first page: every target with what was last read of it, what needs attention, and what waits for one person.
+
+The number of queries does not depend on the number of targets.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import OuterRef, Subquery
+
+from migrations_audit.models import Approval, Environment, MigrationRun, Observation, Project, Target
+from migrations_audit.queries import attention, rights, standing, workers
+from migrations_audit.states import RunState
+
+MOST_OPEN_RUNS = 500
+HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One target: what was last read, its newest attempt, and the runs that are under way."""
+
+    target: Target
+    standing: standing.Standing
+    last_attempt: MigrationRun | None
+    open_runs: Sequence[MigrationRun]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One project; ``cells`` holds one list of targets for each environment of the page."""
+
+    project: Project
+    cells: Sequence[tuple[Environment, Sequence[Cell]]]
+
+
+@dataclass(frozen=True)
+class WaitingForMe:
+    """``asked`` are the person's own requests, which wait for others."""
+
+    to_decide: Sequence[MigrationRun]
+    to_start: Sequence[MigrationRun]
+    asked: Sequence[MigrationRun]
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.to_decide or self.to_start or self.asked)
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    environments: Sequence[Environment]
+    rows: Sequence[Row]
+    attention: Sequence[attention.Item]
+    waiting: WaitingForMe
+    targets: int
+    in_sync: int
+    has_worker: bool
+
+
+def dashboard(*, user_id: int | None, now: datetime) -> Dashboard:
+    """Everything that the first page shows to one person."""
+    environments = list(Environment.objects.visible_to(user_id))
+    cells = _cells(user_id, now)
+    open_runs = [run for cell in cells for run in cell.open_runs]
+    heard = workers.heard_queues(now=now)
+    items = [
+        *attention.of_targets((cell.target, cell.standing, cell.last_attempt) for cell in cells),
+        *attention.of_runs(open_runs, now=now, heard_queues=heard),
+    ]
+    return Dashboard(
+        environments=environments,
+        rows=_rows(environments, cells),
+        attention=attention.worst_first(items),
+        waiting=_waiting(user_id, open_runs, now),
+        targets=len(cells),
+        in_sync=sum(cell.standing.kind == "in_sync" for cell in cells),
+        has_worker=bool(heard),
+    )
+
+
+def _cells(user_id: int | None, now: datetime) -> list[Cell]:
+    observed = Observation.objects.filter(target=OuterRef("pk")).order_by("-at", "-id").values("pk")[:1]
+    attempted = (
+        MigrationRun.objects.filter(target=OuterRef("pk"), started_at__isnull=False).order_by("-number").values("pk")[:1]
+    )
+    targets = list(
+        Target.objects.visible_to(user_id)
+        .select_related("project", "environment")
+        .annotate(newest_observation=Subquery(observed), newest_attempt=Subquery(attempted))
+    )
+    observations = Observation.objects.defer("facts", "identity").in_bulk(
+        [found for each in targets if (found := each.newest_observation)]
+    )
+    attempts = MigrationRun.objects.select_related("plan").defer(*HEAVY).in_bulk(
+        [found for each in targets if (found := each.newest_attempt)]
+    )
+    open_runs = _open_runs(user_id)
+    return [
+        Cell(
+            target=each,
+            standing=standing.standing_of(
+                observations.get(each.newest_observation), now=now, environment=each.environment
+            ),
+            last_attempt=attempts.get(each.newest_attempt),
+            open_runs=open_runs.get(each.pk, ()),
+        )
+        for each in targets
+    ]
+
+
+def _open_runs(user_id: int | None) -> Mapping[int, Sequence[MigrationRun]]:
+    runs = MigrationRun.objects.visible_to(user_id).open().order_by("number")
+    by_target: dict[int, list[MigrationRun]] = defaultdict(list)
+    for run in runs.select_related("target__project", "target__environment", "plan").defer(*HEAVY)[:MOST_OPEN_RUNS]:
+        by_target[run.target_id].append(run)
+    return by_target
+
+
+def _rows(environments: Sequence[Environment], cells: Iterable[Cell]) -> list[Row]:
+    by_project: dict[int, dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    projects: dict[int, Project] = {}
+    for cell in cells:
+        projects.setdefault(cell.target.project_id, cell.target.project)
+        by_project[cell.target.project_id][cell.target.environment_id].append(cell)
+    return [
+        Row(project, [(environment, by_project[key].get(environment.pk, [])) for environment in environments])
+        for key, project in projects.items()
+    ]
+
+
+def _waiting(user_id: int | None, open_runs: Sequence[MigrationRun], now: datetime) -> WaitingForMe:
+    mine = rights.rights_of(user_id)
+    waiting = [run for run in open_runs if run.run_state in rights.DECIDABLE]
+    decisions: dict[int, list[Approval]] = defaultdict(list)
+    for item in Approval.objects.filter(run__in=waiting, withdrawn_at__isnull=True):
+        decisions[item.run_id].append(item)
+    approvers = rights.approvers_in({run.target.environment_id for run in waiting})
+    live = {run.target_id for run in open_runs if run.run_state in (RunState.QUEUED, RunState.RUNNING, RunState.OUTCOME_UNKNOWN)}
+    to_decide, to_start = [], []
+    for run in waiting:
+        environment = run.target.environment
+        held = mine.get(environment.pk, rights.Rights(user_id))
+        buttons = rights.buttons_of(
+            run, rights=held, standing=decisions[run.number], now=now, is_blocked=run.target_id in live
+        )
+        match = rights.match_of(environment, decisions[run.number], approvers.get(environment.pk, {}))
+        if buttons.approve and any(item.role in held.approver_roles for item in match.missing):
+            to_decide.append(run)
+        if buttons.start:
+            to_start.append(run)
+    asked = [run for run in open_runs if run.requester_id == user_id and run not in to_start]
+    return WaitingForMe(to_decide=to_decide, to_start=to_start, asked=asked)

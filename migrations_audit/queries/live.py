@@ -1,0 +1,76 @@
+"""The live view of one run: log lines after a sequence number, and the state that the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from django.db.models import Count, Q
+
+from migrations_audit.models import LogLine, MigrationRun, RunStep
+
+PAGE = 500
+
+
+class StepNow(TypedDict):
+    position: int
+    revision: str
+    state: str
+    ms: int | None
+
+
+class StateNow(TypedDict):
+    """What a page that is open must know to update itself."""
+
+    state: str
+    verdict: str
+    phase: str
+    sentence: str
+    cancel_requested: bool
+    approvals: int
+    steps: list[StepNow]
+
+
+@dataclass(frozen=True)
+class Glance:
+    """One look at a run. ``more`` says that lines beyond this page exist already."""
+
+    lines: Sequence[LogLine]
+    state: StateNow
+    is_over: bool
+    more: bool
+
+
+def glance(number: int, *, user_id: int | None, after: int) -> Glance | None:
+    """The lines after ``after`` and the present state; None when this person may no longer see the run.
+
+    The state is read before the lines, so that whoever sees an ended run also gets its last lines.
+    """
+    run = (
+        MigrationRun.objects.visible_to(user_id)
+        .filter(number=number)
+        .annotate(standing_approvals=Count("approvals", filter=Q(approvals__withdrawn_at__isnull=True)))
+        .first()
+    )
+    if run is None:
+        return None
+    steps = list(RunStep.objects.filter(run_id=number))
+    lines = list(LogLine.objects.filter(run_id=number, seq__gt=after).order_by("seq")[: PAGE + 1])
+    return Glance(
+        lines=lines[:PAGE],
+        state={
+            "state": run.get_state_display(),
+            "verdict": run.get_verdict_display(),
+            "phase": run.phase,
+            "sentence": run.sentence,
+            "cancel_requested": run.cancel_requested_at is not None,
+            "approvals": run.standing_approvals,
+            "steps": [
+                {"position": step.position, "revision": step.revision, "state": step.state, "ms": step.duration_ms}
+                for step in steps
+            ],
+        },
+        is_over=run.is_terminal,
+        more=len(lines) > PAGE,
+    )

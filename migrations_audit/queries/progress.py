@@ -1,0 +1,144 @@
+"""Where a run stands in its life, for the stepper, and what comes next. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from migrations_audit.models import MigrationRun
+from migrations_audit.queries.rights import Buttons
+from migrations_audit.states import Phase, RunState, Verdict
+
+S = RunState
+
+
+class Mark(StrEnum):
+    """How a stage is drawn."""
+
+    PASSED = "passed"
+    CURRENT = "current"
+    STOPPED = "stopped"
+    DOUBTFUL = "doubtful"
+    AHEAD = "ahead"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the stepper. ``is_current`` marks where the run is, or where it ended."""
+
+    name: str
+    mark: Mark
+    is_current: bool
+    note: str = ""
+    at: datetime | None = None
+    phases: Sequence[tuple[str, Mark]] = ()
+
+
+_REACHED = {
+    S.REQUESTED: 1,
+    S.PLANNING: 1,
+    S.AWAITING_APPROVAL: 2,
+    S.APPROVED: 2,
+    S.QUEUED: 3,
+    S.RUNNING: 4,
+    S.OUTCOME_UNKNOWN: 4,
+    S.APPLIED: 5,
+}
+
+
+def stages_of(run: MigrationRun) -> list[Stage]:
+    """The six stages of a run with their marks."""
+    times = (run.requested_at, run.planned_at, run.approved_at, run.queued_at, run.started_at, run.finished_at)
+    names = ("Requested", "Planned", "Approved", "Queued", "Running", "Verdict")
+    at = _position(run)
+    stages = []
+    for index, (name, when) in enumerate(zip(names, times, strict=True)):
+        mark = Mark.PASSED if index < at else _mark(run) if index == at else Mark.AHEAD
+        reached = when if index <= at else None
+        stages.append(
+            Stage(
+                name=name,
+                mark=mark,
+                is_current=index == at,
+                note=_note(run) if index == at else "",
+                at=reached,
+                phases=_phases(run) if name == "Running" and index == at else (),
+            )
+        )
+    return stages
+
+
+def next_step(run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime) -> str:
+    """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say."""
+    match run.run_state:
+        case S.REQUESTED | S.PLANNING:
+            return "A worker freezes the scripts, reads the target and writes the plan. Then people decide."
+        case S.AWAITING_APPROVAL if buttons.approve:
+            return "Read what will run, then approve or reject it. Your decision binds exactly this plan."
+        case S.AWAITING_APPROVAL:
+            return "When the policy is met, an operator can press Run now."
+        case S.APPROVED if run.expires_at is not None and run.expires_at <= now:
+            return "The approval has expired. Request it again."
+        case S.APPROVED if blocked_by is not None:
+            return f"{blocked_by} is {blocked_by.get_state_display()}; this run can start when that one has ended."
+        case S.APPROVED if buttons.start:
+            return "Press Run now to queue it. Approvals, policy and settings are checked again before anything is touched."
+        case S.APPROVED:
+            return "An operator of the environment can press Run now."
+        case S.QUEUED:
+            return f"A worker that consumes {run.target.environment.queue} takes it up."
+        case S.RUNNING if run.cancel_requested_at is not None:
+            return f"{run.cancel_requested_by} asked to cancel. The run ends with what the target then says."
+        case S.RUNNING:
+            return "The verdict follows after the target has been read back on a fresh connection."
+        case S.OUTCOME_UNKNOWN:
+            return "Nobody guesses: the target is fenced and read, then this page says what reached it."
+        case S.APPLIED:
+            return ""
+        case S.FAILED | S.ERROR:
+            return "Read the evidence and the log, then plan again from where the target is now."
+        case S.PLAN_FAILED:
+            return "Correct what the sentence names, then ask again from the target's page."
+        case _:
+            return "Nothing of this run reaches the target. Ask again from the target's page if it is still needed."
+
+
+def _position(run: MigrationRun) -> int:
+    """The index of the stage where the run is, or where it ended."""
+    state = run.run_state
+    if state in _REACHED:
+        return _REACHED[state]
+    if state in (S.FAILED, S.ERROR, S.CANCELLED) and run.started_at is not None:
+        return 5
+    reached = (run.planned_at, run.approved_at, run.queued_at, run.started_at)
+    return next((index for index, when in enumerate(reached, 1) if when is None), 4)
+
+
+def _mark(run: MigrationRun) -> Mark:
+    state = run.run_state
+    if state is S.OUTCOME_UNKNOWN:
+        return Mark.DOUBTFUL
+    if state is S.APPROVED:
+        return Mark.PASSED
+    if not run.is_terminal:
+        return Mark.CURRENT
+    if state is S.APPLIED:
+        return Mark.PASSED if run.verdict == Verdict.VERIFIED.value else Mark.DOUBTFUL
+    return Mark.STOPPED
+
+
+def _note(run: MigrationRun) -> str:
+    if run.run_state is S.APPLIED or run.verdict != Verdict.UNVERIFIED.value:
+        return f"{run.get_state_display()}, {run.get_verdict_display()}"
+    return run.get_state_display()
+
+
+def _phases(run: MigrationRun) -> list[tuple[str, Mark]]:
+    phases = (Phase.PREFLIGHT, Phase.LOCK, Phase.EXECUTE, Phase.VERIFY)
+    here = phases.index(Phase(run.phase)) if run.phase else -1
+    return [
+        (phase.value, Mark.PASSED if index < here else _mark(run) if index == here else Mark.AHEAD)
+        for index, phase in enumerate(phases)
+    ]

@@ -1,0 +1,85 @@
+"""The target page: what is known of one database, how it is known, and what can be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+
+from migrations_audit.models import MigrationRun, Observation, Role, Target
+from migrations_audit.queries import rights, standing
+
+PAGE = 20
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A revision that a rollback may go back to."""
+
+    revision: str
+    message: str
+
+
+@dataclass(frozen=True)
+class TargetPage:
+    """``read`` is the newest observation that reached the enrolled database; it may be older than the newest one."""
+
+    target: Target
+    standing: standing.Standing
+    read: Observation | None
+    live_run: MigrationRun | None
+    runs: Page[MigrationRun]
+    observations: Page[Observation]
+    choices: Sequence[Choice]
+    may_request: bool
+    may_forget: bool
+
+
+def target_page(
+    target: Target, *, user_id: int | None, now: datetime, runs_page: str = "1", observations_page: str = "1"
+) -> TargetPage:
+    """Everything that the page of ``target`` shows to one person who may see it."""
+    held = rights.rights_of(user_id).get(target.environment_id, rights.Rights(user_id))
+    observations = Observation.objects.filter(target=target)
+    newest = observations.first()
+    read = newest if newest is not None and newest.was_read else observations.filter(identity__isnull=False).exclude(
+        status="wrong_database"
+    ).select_related("snapshot").first()
+    runs = MigrationRun.objects.filter(target=target).select_related("plan")
+    return TargetPage(
+        target=target,
+        standing=standing.standing_of(newest, now=now, environment=target.environment),
+        read=read,
+        live_run=MigrationRun.objects.live().filter(target=target).first(),
+        runs=Paginator(runs, PAGE).get_page(runs_page),
+        observations=Paginator(observations.select_related("run"), PAGE).get_page(observations_page),
+        choices=_choices(read),
+        may_request=held.holds(Role.REQUESTER),
+        may_forget=held.holds(Role.ADMINISTRATOR) and target.identity is not None,
+    )
+
+
+def below(graph: Mapping[str, Any], rows: Sequence[str]) -> list[Choice]:
+    """The revisions under ``rows`` in a snapshot's graph, nearest first. Rows that the graph does not know have none."""
+    known = {item["revision"]: item for item in graph.get("revisions", [])}
+    found: dict[str, None] = {}
+    level = [parent for row in rows if row in known for parent in known[row]["down_revisions"]]
+    while level:
+        found.update(dict.fromkeys(name for name in level if name not in found))
+        level = [
+            parent
+            for name in level
+            if name in known
+            for parent in known[name]["down_revisions"]
+            if parent not in found
+        ]
+    return [Choice(name, str(known[name].get("message", ""))) for name in found if name in known]
+
+
+def _choices(read: Observation | None) -> list[Choice]:
+    if read is None or read.snapshot is None or not read.revisions:
+        return []
+    return below(read.snapshot.graph, read.revisions)

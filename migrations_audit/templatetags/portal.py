@@ -1,0 +1,221 @@
+"""How templates show what is known: statuses as shape and word, times, durations, and text from elsewhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from migrations_audit.models import Evidence, MigrationRun, RunStep
+from migrations_audit.queries.standing import Standing
+from migrations_audit.states import Verdict
+from migrations_audit.templatetags.shapes import SHAPES
+from migrations_audit.web import text
+
+register = template.Library()
+
+# kind → (tone, shape). The tone is a colour, so the shape and the word always say the same.
+STANDINGS = {
+    "in_sync": ("good", "check"),
+    "behind": ("warn", "down"),
+    "ahead": ("warn", "up"),
+    "unknown_revision": ("bad", "question"),
+    "several_heads": ("warn", "fork"),
+    "not_initialised": ("calm", "dashed"),
+    "unreachable": ("bad", "unplugged"),
+    "wrong_database": ("bad", "alert"),
+    "unreadable_scripts": ("bad", "page"),
+    "never_read": ("dim", "eye"),
+    "stale": ("dim", "clock"),
+}
+RUNS = {
+    "requested": ("busy", "hourglass"),
+    "planning": ("busy", "hourglass"),
+    "plan_failed": ("bad", "cross"),
+    "awaiting_approval": ("calm", "people"),
+    "rejected": ("dim", "barred"),
+    "withdrawn": ("dim", "barred"),
+    "expired": ("dim", "clock"),
+    "void": ("dim", "barred"),
+    "approved": ("calm", "seal"),
+    "queued": ("busy", "hourglass"),
+    "refused": ("bad", "barred"),
+    "running": ("busy", "play"),
+    "applied": ("warn", "question"),
+    "failed": ("bad", "cross"),
+    "error": ("bad", "cross"),
+    "cancelled": ("dim", "barred"),
+    "outcome_unknown": ("bad", "question"),
+}
+VERDICTS = {"verified": ("good", "check"), "contradicted": ("bad", "alert")}
+OUTCOMES = {
+    "passed": ("good", "check"),
+    "warning": ("warn", "alert"),
+    "failed": ("bad", "cross"),
+    "could_not_run": ("bad", "barred"),
+}
+STEPS = {
+    "waiting": ("dim", "dashed"),
+    "running": ("busy", "play"),
+    "ended": ("warn", "clock"),
+    "committed": ("good", "check"),
+    "failed": ("bad", "cross"),
+}
+MARKS = {"passed": "check", "current": "play", "stopped": "cross", "doubtful": "question", "ahead": "dashed"}
+ATTENTION = {
+    "outcome_unknown": ("bad", "question"),
+    "production_behind": ("warn", "down"),
+    "contradicted": ("bad", "alert"),
+    "no_worker": ("bad", "unplugged"),
+    "waits_long": ("warn", "clock"),
+}
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+@register.filter
+def visible(value: object) -> str:
+    """Text from elsewhere with its invisible characters written out. Escaping stays with the template."""
+    return text.visible(str(value))
+
+
+@register.simple_tag
+def icon(shape: str) -> SafeString:
+    """A drawn shape. It is decoration: the word stands beside it."""
+    return format_html(
+        '<svg class="icon" viewBox="0 0 16 16" width="16" height="16" fill="none" stroke="currentColor" stroke-width="1.6" '
+        'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true" focusable="false">{}</svg>',
+        SHAPES[shape],
+    )
+
+
+@register.simple_tag
+def standing_chip(standing: Standing) -> SafeString:
+    """The status of a target."""
+    return _chip(*STANDINGS[standing.kind], standing.words)
+
+
+@register.simple_tag
+def status_chip(status: str, words: str) -> SafeString:
+    """The status of one observation."""
+    return _chip(*STANDINGS[status], words)
+
+
+@register.simple_tag
+def run_chip(run: MigrationRun) -> SafeString:
+    """The state of a run with its verdict; only a verified run looks good."""
+    tone, shape = VERDICTS.get(run.verdict, RUNS[run.state])
+    words = run.get_state_display()
+    if run.verdict != Verdict.UNVERIFIED.value or run.state == "applied":
+        words = f"{words}, {run.get_verdict_display()}"
+    return _chip(tone, shape, words)
+
+
+@register.simple_tag
+def outcome_chip(evidence: Evidence) -> SafeString:
+    """The outcome of one check."""
+    return _chip(*OUTCOMES[evidence.outcome], evidence.get_outcome_display())
+
+
+@register.simple_tag
+def step_chip(step: RunStep) -> SafeString:
+    """The state of one revision of a run."""
+    return _chip(*STEPS[step.state], step.get_state_display())
+
+
+@register.simple_tag
+def attention_icon(kind: str) -> SafeString:
+    """The shape of one thing that needs attention."""
+    tone, shape = ATTENTION.get(kind) or STANDINGS[kind]
+    return format_html('<span class="mark {}">{}</span>', tone, icon(shape))
+
+
+@register.simple_tag
+def mark_icon(mark: str) -> SafeString:
+    """The shape of one stage."""
+    return icon(MARKS[mark])
+
+
+@register.simple_tag
+def ago(when: datetime, now: datetime) -> SafeString:
+    """How long ago, with the absolute time at hand. The page's script keeps it counting."""
+    return format_html(
+        '<time datetime="{}" title="{}" data-ago>{}</time>', _machine(when), _absolute(when), _relative(when, now)
+    )
+
+
+@register.simple_tag
+def moment(when: datetime | None, now: datetime) -> SafeString:
+    """The absolute time in UTC, and how long ago that is."""
+    if when is None:
+        return SafeString("—")
+    return format_html(
+        '<time datetime="{}">{}</time> <span class="quiet">(<time datetime="{}" data-ago>{}</time>)</span>',
+        _machine(when),
+        _absolute(when),
+        _machine(when),
+        _relative(when, now),
+    )
+
+
+@register.filter
+def clock(when: datetime) -> str:
+    """The time of day to the millisecond, UTC."""
+    return f"{when.astimezone(UTC):%H:%M:%S}.{when.microsecond // 1000:03d}"
+
+
+@register.filter
+def duration(milliseconds: int | None) -> str:
+    """A duration for people."""
+    if milliseconds is None:
+        return "—"
+    if milliseconds < 1_000:
+        return f"{milliseconds} ms"
+    seconds = milliseconds / 1_000
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+@register.simple_tag
+def revisions(rows: list[str] | None, absent: str = "no version table") -> SafeString:
+    """Version rows: each as code; an empty table and an absent one in words."""
+    if rows is None:
+        return format_html('<span class="quiet">{}</span>', absent)
+    if not rows:
+        return format_html('<span class="quiet">{}</span>', "base")
+    return format_html_join(", ", "<code>{}</code>", ((text.visible(row),) for row in rows))
+
+
+@register.filter
+def short(digest: str) -> SafeString:
+    """The beginning of a digest, the whole at hand."""
+    return format_html('<code class="digest" title="{}">{}</code>', digest, digest[:12])
+
+
+@register.filter
+def item(mapping: dict[str, Any] | None, name: str) -> Any:
+    """One entry of a mapping whose names are not known to the template."""
+    return (mapping or {}).get(name, "")
+
+
+def _chip(tone: str, shape: str, words: str) -> SafeString:
+    return format_html('<span class="chip {}">{}<span>{}</span></span>', tone, icon(shape), text.visible(words))
+
+
+def _machine(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _absolute(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _relative(when: datetime, now: datetime) -> str:
+    seconds = int((now - when).total_seconds())
+    size, words = abs(seconds), f"{abs(seconds)} s"
+    for length, unit in UNITS:
+        if size >= length:
+            words = f"{size // length} {unit}"
+            break
+    return f"{words} ago" if seconds >= 0 else f"in {words}"

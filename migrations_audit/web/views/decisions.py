@@ -1,0 +1,81 @@
+"""What people do on the run page. Each is one POST, one call, and the way back to the page."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_POST
+
+from migrations_audit.actions import approvals
+from migrations_audit.actions import runs as run_actions
+from migrations_audit.errors import Invalid
+from migrations_audit.web import pages
+from migrations_audit.web.actors import actor_of
+from migrations_audit.web.views import runs
+
+
+@require_POST
+def approve(request: HttpRequest, number: int) -> HttpResponse:
+    try:
+        approval = approvals.approve(
+            actor=actor_of(request), number=number, digest=_digest(request), comment=_comment(request)
+        )
+    except Invalid as error:
+        return runs.page_again(request, number, form="approve", error=error)
+    messages.info(request, f"You approved {approval.run}. Your approval binds plan {approval.plan_digest[:12]}.")
+    return pages.to_run(number)
+
+
+@require_POST
+def reject(request: HttpRequest, number: int) -> HttpResponse:
+    try:
+        approval = approvals.reject(
+            actor=actor_of(request), number=number, digest=_digest(request), comment=_comment(request)
+        )
+    except Invalid as error:
+        return runs.page_again(request, number, form="reject", error=error)
+    messages.info(request, f"You rejected {approval.run}. Nothing of it was run.")
+    return pages.to_run(number)
+
+
+@require_POST
+def take_back(request: HttpRequest, number: int) -> HttpResponse:
+    approval = approvals.take_back(actor=actor_of(request), number=number)
+    messages.info(request, f"Your approval of {approval.run} no longer counts.")
+    return pages.to_run(number)
+
+
+@require_POST
+def withdraw(request: HttpRequest, number: int) -> HttpResponse:
+    try:
+        run = run_actions.withdraw(actor=actor_of(request), number=number, comment=_comment(request))
+    except Invalid as error:
+        return runs.page_again(request, number, form="withdraw", error=error)
+    messages.info(request, f"{run} is withdrawn. Nothing of it was run.")
+    return pages.to_run(number)
+
+
+@require_POST
+def start(request: HttpRequest, number: int) -> HttpResponse:
+    run = run_actions.start(actor=actor_of(request), number=number, digest=_digest(request))
+    messages.info(request, f"{run} is queued.")
+    return pages.to_run(number)
+
+
+@require_POST
+def cancel(request: HttpRequest, number: int) -> HttpResponse:
+    run = run_actions.cancel(actor=actor_of(request), number=number)
+    if run.is_terminal:
+        messages.info(request, f"{run} is cancelled. Nothing of it was run.")
+    else:
+        messages.info(request, f"{run} was asked to stop. What reached the target is read back and shown here.")
+    return pages.to_run(number)
+
+
+def _digest(request: HttpRequest) -> str:
+    """The plan that the person saw."""
+    return request.POST.get("digest", "")
+
+
+def _comment(request: HttpRequest) -> str:
+    return request.POST.get("comment", "")

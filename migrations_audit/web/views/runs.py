@@ -1,0 +1,56 @@
+"""The run page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from migrations_audit import access
+from migrations_audit.errors import Invalid
+from migrations_audit.models import MigrationRun
+from migrations_audit.models.clock import database_now
+from migrations_audit.queries import runs, sources
+from migrations_audit.web import pages
+from migrations_audit.web.actors import actor_of
+
+
+@require_safe
+def page(request: HttpRequest, number: int) -> HttpResponse:
+    """The run, for whoever may see it."""
+    return _page(request, access.get_run_for(actor_of(request), number))
+
+
+def page_again(request: HttpRequest, number: int, *, form: str, error: Invalid) -> HttpResponse:
+    """The same page after a form that was not accepted: the sentence at the form, and nothing of what was typed lost."""
+    run = access.get_run_for(actor_of(request), number)
+    typed = {"form": form, "comment": request.POST.get("comment", ""), "error": error.message}
+    return _page(request, run, typed=typed, status=400)
+
+
+def context_of(request: HttpRequest, run: MigrationRun) -> dict[str, Any]:
+    """What the page and its live fragment share."""
+    now = database_now()
+    return {
+        "title": runs.title_of(run),
+        "now": now,
+        "run": run,
+        "target": run.target,
+        "page": runs.run_page(run, user_id=actor_of(request).user_id, now=now),
+        "is_rollback": run.operation == "rollback",
+        "reloads": runs.is_at_work(run),
+    }
+
+
+def _page(
+    request: HttpRequest, run: MigrationRun, *, typed: Mapping[str, str] | None = None, status: int = 200
+) -> HttpResponse:
+    context = {
+        **context_of(request, run),
+        "typed": typed or {},
+        "sources": sources.plan_sources(run.plan) if run.plan is not None else [],
+        "tail": runs.log_tail(run),
+    }
+    return pages.show(request, "migrations_audit/run.html", context, status=status)

@@ -1,0 +1,165 @@
+"""A whole portal for acceptance tests: its own database, a real Celery worker process, real projects and real targets."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+
+from migrations_audit import sealing
+from migrations_audit.actions import approvals, runs, sweeps
+from migrations_audit.actors import worker
+from migrations_audit.models import MigrationRun, Project
+from migrations_audit.states import Operation
+from tests import people
+from tests.engine import runnable
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SWEEP = worker("sweep@test")
+ENDED = ("applied", "failed", "error", "cancelled", "refused", "void", "plan_failed")
+
+
+@dataclass
+class Workers:
+    """The Celery worker processes of one test module."""
+
+    database_url: str
+    folder: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, **more: str) -> subprocess.Popen[bytes]:
+        """Start a worker for all queues and wait until it says that it lives."""
+        name = f"acceptance-{len(self.processes)}"
+        command = [sys.executable, "-m", "celery", "-A", "opsportal", "worker", "-n", f"{name}@test", "-c", "2"]
+        command += ["-Q", ",".join(("portal", *QUEUES)), "--without-gossip", "--without-mingle", "-l", "INFO"]
+        log = self.folder / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "DATABASE_URL": self.database_url, **ENVIRONMENT, **more},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        wait_for(lambda: _is_ready(process, log), within=60, what=f"the worker {name}")
+        return process
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGKILL the worker with all its processes, as when its host is gone."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                self.kill(process)
+
+    def said(self) -> str:
+        """Everything that the workers logged."""
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("acceptance-*.log")))
+
+
+def _is_ready(process: subprocess.Popen[bytes], log: Path) -> bool:
+    said = log.read_text()
+    assert process.poll() is None, f"The worker ended at its start:\n{said[-3000:]}"
+    return "ready." in said
+
+
+QUEUES = tuple(f"target-a{number}" for number in range(40))
+ENVIRONMENT = {"PORTAL_LEASE_S": "4", "PORTAL_RESEND_S": "2"}
+
+
+@dataclass
+class Portal:
+    """What a test drives. Each ``place`` is an environment with its people, a project from files, and a real target."""
+
+    workers: Workers
+    roots: Path
+    places: int = 0
+
+    def place(
+        self, target_url: str, scripts: Sequence[runnable.Script], *, env: str = runnable.ONLINE_ENV, **more: object
+    ) -> people.Place:
+        """Register a project with these scripts, and the database behind ``target_url`` as its target."""
+        slug = f"a{self.places}"
+        self.places += 1
+        folder = runnable.write(self.roots / f"{slug}-{secrets.token_hex(3)}", scripts, env=env)
+        project = Project.objects.create(slug=slug, name=slug.upper(), folder=str(folder), **more)
+        reference = f"sealed:{sealing.seal(target_url, keys=settings.PORTAL_SEALING_KEYS)}"
+        return people.make_place(slug=slug, project=project, url_reference=reference, lock_budget_s=5, deadline_s=30)
+
+    def planned(
+        self, place: people.Place, *, revision: str = "head", operation: Operation = Operation.UPGRADE
+    ) -> MigrationRun:
+        """A run that a worker has planned, or could not."""
+        run = runs.request(
+            actor=place.actor("dev"),
+            target_id=place.target.pk,
+            revision=revision,
+            reason="Needed.",
+            operation=operation,
+        )
+        return self.until(run.number, "awaiting_approval", "plan_failed")
+
+    def started(self, place: people.Place, **asked: object) -> MigrationRun:
+        """A run that was approved by both and started by the operator."""
+        run = self.planned(place, **asked)  # type: ignore[arg-type]
+        assert run.plan is not None, run.sentence
+        people.approve_by_all(place, run.number, run.plan.digest)
+        return runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+
+    def ended(self, place: people.Place, **asked: object) -> MigrationRun:
+        """A run that was started and has ended."""
+        return self.until(self.started(place, **asked).number, *ENDED)
+
+    def until(self, number: int, *states: str, within: float = 60) -> MigrationRun:
+        """Wait for a state. The sweep, which beat would call, is called meanwhile."""
+
+        def there() -> MigrationRun | None:
+            sweeps.sweep(actor=SWEEP)
+            run = MigrationRun.objects.select_related("plan", "target__environment", "target__project").get(
+                number=number
+            )
+            return run if run.state in states else None
+
+        return wait_for(there, within=within, what=f"run {number} to be {' or '.join(states)}; {self._story(number)}")
+
+    def approved(self, place: people.Place, run: MigrationRun) -> None:
+        assert run.plan is not None
+        approvals.approve(actor=place.actor("dba"), number=run.number, digest=run.plan.digest)
+
+    def _story(self, number: int) -> str:
+        return f"workers said: {self.workers.said()[-1500:]}" if number else ""
+
+
+def database_url(name: str) -> str:
+    """The portal's DATABASE_URL with another database."""
+    parts = urlsplit(os.environ["DATABASE_URL"])
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+def on_server(statement: str) -> None:
+    """Run one statement on the portal's server, outside any transaction."""
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
+        server.execute(statement)  # type: ignore[call-overload]
+
+
+def use_database(name: str) -> str:
+    """Point this process's Django at another database; returns the one before."""
+    before = str(connection.settings_dict["NAME"])
+    connection.close()
+    connection.settings_dict["NAME"] = name
+    return before

@@ -1,0 +1,287 @@
+"""The supervisor keeps what a run prints, ends it when it must end, and leaves no process behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from migrations_audit.engine import children, process, protocol
+from tests.conftest import MakeTargetDatabase
+from tests.engine import runnable, running
+from tests.engine.running import Target
+from tests.waiting import wait_for
+
+SLEEP = [runnable.Script("r1", 'op.execute("CREATE TABLE alpha (id int)"); op.execute("SELECT pg_sleep(600)")')]
+ENVIRONMENTS = {"psycopg": runnable.ONLINE_ENV, "psycopg2": runnable.ONLINE_ENV, "asyncpg": runnable.ASYNC_ENV}
+
+
+@pytest.fixture
+def target(make_target_database: MakeTargetDatabase) -> Target:
+    return Target(make_target_database("runner"))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except FileNotFoundError:
+        return False
+
+
+def in_sleep(target: Target) -> bool:
+    return any("pg_sleep" in query for _, query in target.ours())
+
+
+def test_what_is_printed_is_kept_at_both_ends_and_fit_to_store(tmp_path: Path, target: Target) -> None:
+    printing = """
+        import sys
+        stream = sys.stdout.buffer
+        stream.write(b"first line\\n\\x00 nul \\xff\\xfe broken\\n")
+        for number in range(60_000):
+            stream.write(b"line %d of a long story that nobody reads to its end\\n" % number)
+        stream.write(b"no end")
+        stream.flush()
+    """
+    env = dedent(printing) + runnable.env_with(runnable.INI_URL)
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"),
+        runnable.write(tmp_path, runnable.chain("alpha"), env=env),
+        limits=replace(running.LIMITS, output_bytes=300_000),
+    )
+
+    printed = outcome.printed["stdout"]
+    story = b"".join(b"line %d of a long story that nobody reads to its end\n" % number for number in range(60_000))
+    whole = b"first line\n\x00 nul \xff\xfe broken\n" + story + b"no end"
+    assert outcome.exit.exit_code == 0
+    assert outcome.exit.output_cut is True
+    assert outcome.exit.output_bytes == len(whole)
+    assert outcome.exit.output_sha256 == hashlib.sha256(whole).hexdigest()
+    assert printed.startswith("first line\n")
+    assert printed.endswith("line 59999 of a long story that nobody reads to its end\nno end")
+    assert "left out" in printed
+    assert "\0" not in printed
+    assert len(printed) < 400_000
+
+
+def test_the_runner_sees_nothing_of_the_environment_of_the_portal(
+    tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "DATABASE_URL",
+        "SECRET_KEY",
+        "PGPASSWORD",
+        "PGHOST",
+        "PYTHONPATH",
+        "ALEMBIC_CONFIG",
+        "AWS_SECRET_ACCESS_KEY",
+    ):
+        monkeypatch.setenv(name, "of the portal")
+    env = "import json, os\nprint(json.dumps(dict(os.environ)))\n" + runnable.env_with(runnable.INI_URL)
+    request = running.upgrade_request(target, "r1", extra_environment={"SHOP_MODE": "migrate"})
+
+    outcome = running.run(request, runnable.write(tmp_path, runnable.chain("alpha"), env=env))
+
+    seen = json.loads(outcome.printed["stdout"])
+    assert set(seen) - set(children.INHERITED) == {"PATH", "HOME", "TMPDIR", "OPSPORTAL_RUN", "SHOP_MODE"}
+    assert "of the portal" not in seen.values()
+    assert not Path(seen["HOME"]).exists()
+
+
+def test_no_secret_is_in_the_command_line_or_the_first_environment(tmp_path: Path, target: Target) -> None:
+    reading = """
+        own = open("/proc/self/cmdline").read() + open("/proc/self/environ").read()
+        print("found" if context.config.get_main_option("sqlalchemy.url") in own or PASSWORD in own else "clean")
+    """
+    setup = dedent(reading).replace("PASSWORD", repr(target.connection().password))
+    env = "from alembic import context\n" + setup + runnable.env_with(runnable.INI_URL)
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"), runnable.write(tmp_path, runnable.chain("alpha"), env=env)
+    )
+
+    assert outcome.printed["stdout"] == "clean\n"
+
+
+@pytest.mark.parametrize("name", ["PGHOSTADDR", "LD_PRELOAD", "PYTHONSTARTUP", "PATH", "HOME"])
+def test_an_extra_variable_that_could_redirect_the_run_is_refused(tmp_path: Path, target: Target, name: str) -> None:
+    with pytest.raises(process.ForbiddenVariable, match=name):
+        running.run(running.upgrade_request(target, "r1", extra_environment={name: "x"}), tmp_path)
+
+
+def test_an_interpreter_that_is_not_there_is_an_error_with_its_path(tmp_path: Path, target: Target) -> None:
+    with pytest.raises(children.CannotStart, match="nowhere/python"):
+        running.run(running.upgrade_request(target, "r1"), tmp_path, interpreter=str(tmp_path / "nowhere/python"))
+
+
+@pytest.mark.parametrize("driver", list(ENVIRONMENTS))
+def test_a_cancelled_run_ends_by_the_cancelled_statement(tmp_path: Path, target: Target, driver: str) -> None:
+    folder = runnable.write(tmp_path, SLEEP, env=ENVIRONMENTS[driver])
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1", driver=driver),
+        folder,
+        stop=lambda _: "cancel" if in_sleep(target) else None,
+        interrupt=target.cancel_ours,
+    )
+
+    assert (outcome.exit.ended_by, outcome.exit.exit_code, outcome.exit.signal) == ("cancel", 1, 0)
+    assert outcome.one("error")["sqlstate"] == "57014"
+    assert target.ours() == []
+    assert target.tables() == set()
+
+
+def test_a_run_that_does_not_end_when_interrupted_gets_a_signal(tmp_path: Path, target: Target) -> None:
+    folder = runnable.write(tmp_path, [runnable.Script("r1", "import time; time.sleep(600)")])
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"),
+        folder,
+        stop=lambda told: "lost_lease" if told.all("step_started") else None,
+    )
+
+    assert outcome.exit == replace(
+        outcome.exit, ended_by="lost_lease", signal=signal.SIGTERM, exit_code=128 + signal.SIGTERM
+    )
+
+
+def test_a_run_that_ignores_sigterm_is_killed(tmp_path: Path, target: Target) -> None:
+    up = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    folder = runnable.write(tmp_path, [runnable.Script("r1", up)])
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"), folder, stop=lambda told: "cancel" if told.all("step_started") else None
+    )
+
+    assert outcome.exit.signal == signal.SIGKILL
+
+
+def test_the_deadline_ends_a_run(tmp_path: Path, target: Target) -> None:
+    folder = runnable.write(tmp_path, SLEEP)
+    interrupted: list[bool] = []
+
+    def interrupt() -> None:
+        interrupted.append(True)
+        target.cancel_ours()
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"), folder, limits=replace(running.LIMITS, deadline_s=3), interrupt=interrupt
+    )
+
+    assert outcome.exit.ended_by == "deadline"
+    assert interrupted == [True]
+    assert target.tables() == set()
+
+
+def test_an_error_while_storing_an_event_kills_the_runner_and_comes_out(tmp_path: Path, target: Target) -> None:
+    pids: list[int] = []
+
+    def store(event: dict[str, Any]) -> None:
+        if event["event"] == "hello":
+            pids.append(event["pid"])
+        if event["event"] == "statement_started":
+            raise LookupError("the portal's database is gone")
+
+    with pytest.raises(LookupError, match="is gone"):
+        running.run(running.upgrade_request(target, "r1"), runnable.write(tmp_path, SLEEP), on_event=[store])
+
+    assert not alive(pids[0])
+    wait_for(lambda: not target.ours(), what="the backend to notice")
+
+
+def test_nothing_survives_the_sigkill_of_the_supervisor(tmp_path: Path, target: Target) -> None:
+    folder = runnable.write(tmp_path, SLEEP)
+    started = tmp_path / "pid"
+    request = running.upgrade_request(target, "r1")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.engine.supervise", str(folder), str(started)], stdin=pipe
+    ) as supervisor:
+        assert supervisor.stdin is not None
+        supervisor.stdin.write(request.as_json(memory_bytes=0))
+        supervisor.stdin.close()
+        wait_for(lambda: in_sleep(target), what="the runner to sleep")
+        runner = int(started.read_text())
+        assert alive(runner)
+
+        supervisor.kill()
+
+    wait_for(lambda: not alive(runner), what="the runner to die")
+    wait_for(lambda: not target.ours(), what="the backend to notice")
+    assert target.tables() == set()
+
+
+def test_a_daemon_that_a_revision_leaves_behind_is_killed_and_does_not_hold_the_run(
+    tmp_path: Path, target: Target
+) -> None:
+    up = """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                open("daemon", "w").write(str(os.getpid()))
+                time.sleep(600)
+            os._exit(0)
+        while not os.path.exists("daemon"):
+            time.sleep(0.01)
+    """
+    folder = runnable.write(tmp_path, [runnable.Script("r1", up)])
+
+    outcome = running.run(running.upgrade_request(target, "r1"), folder)
+
+    assert outcome.exit.exit_code == 0
+    assert outcome.one("leftovers_killed")["count"] == 1
+    assert not alive(int((folder / "daemon").read_text()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["not json", "[]", '{"event": "made up"}', '{"event": ["x"]}', '{"event": "hello", "x": NaN}', "x" * 1_100_000],
+    ids=range(6),
+)
+def test_an_event_that_the_runner_never_sends_ends_the_run(tmp_path: Path, target: Target, line: str) -> None:
+    forging = f"""
+        import os, stat, sys, time
+        pipes = [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 100]
+        for descriptor in pipes:
+            try:
+                os.write(descriptor, ({line!r} + chr(10)).encode())
+            except OSError:
+                pass
+        time.sleep(600)
+    """
+    folder = runnable.write(tmp_path, [runnable.Script("r1", forging)])
+
+    outcome = running.run(running.upgrade_request(target, "r1"), folder)
+
+    assert outcome.exit.ended_by == "protocol"
+    assert outcome.exit.signal == signal.SIGTERM
+
+
+def test_events_are_made_fit_to_store() -> None:
+    lines = protocol.EventLines(lambda text: text.replace("\0", "?").replace("\ud800", "?"))
+    sent = b'{"event": "hello", "a": "nul \\u0000", "b": [{"c": "\\ud800"}], "n": 1}\n'
+
+    (event,) = [*lines.feed(sent[:20]), *lines.feed(sent[20:])]
+
+    assert event == {"event": "hello", "a": "nul ?", "b": [{"c": "?"}], "n": 1}
+
+
+def test_a_large_request_is_read_whole(tmp_path: Path, target: Target) -> None:
+    request = running.upgrade_request(target, "r1", x_arguments=("note=" + "x" * 3_000_000,))
+    env = (
+        "from alembic import context\nprint(len(context.get_x_argument(as_dictionary=True)['note']))\n"
+        + runnable.env_with(runnable.INI_URL)
+    )
+
+    outcome = running.run(request, runnable.write(tmp_path, runnable.chain("alpha"), env=env))
+
+    assert outcome.printed["stdout"] == "3000000\n"
