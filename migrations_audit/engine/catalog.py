@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import TupleRow
 
 from migrations_audit import hashchain
 from migrations_audit.engine import catalog_queries
 from migrations_audit.engine.redaction import clean
 from migrations_audit.engine.types import Catalog, Change
+from migrations_audit.errors import PortalError
 
 MAX_SHOWN: Final = 160
 
@@ -27,21 +30,27 @@ _IDENTIFIER: Final = r'(?:"(?:[^"]|"")*"|[^".(]+)'
 _RELATION: Final = re.compile(rf"{_IDENTIFIER}\.{_IDENTIFIER}")
 
 
+class SchemaChanging(PortalError):
+    """The schema changed while it was read, so that the parts do not belong together. Read it again."""
+
+    code = "schema_changing"
+
+
 def read(connection: psycopg.Connection[TupleRow]) -> Catalog:
     """Read the whole catalog of the connected database; call it inside ``session.snapshot``.
 
     Two databases with the same schema have the same fingerprint, however each came to it. Data, owners, grants, comments, the
-    values of sequences and the order of columns are not part of it.
+    values of sequences and the order of columns are not part of it. Raises SchemaChanging.
     """
-    body: dict[str, str] = {}
-    for query in catalog_queries.PLAIN:
-        body.update((key, definition or "") for key, definition, _ in connection.execute(query))
-    constraints = connection.execute(catalog_queries.CONSTRAINTS).fetchall()
-    indexes = connection.execute(catalog_queries.INDEXES).fetchall()
-    body.update((key, definition or "") for key, definition, _ in (*constraints, *indexes))
-    for key, definition, source in connection.execute(catalog_queries.FUNCTIONS):
-        body[key] = f"{definition}, sha256 {hashlib.sha256((source or '').encode()).hexdigest()}"
-    body = dict(sorted(body.items()))
+    plain = [_rows(connection, query) for query in catalog_queries.PLAIN]
+    constraints = _rows(connection, catalog_queries.CONSTRAINTS)
+    indexes = _rows(connection, catalog_queries.INDEXES)
+    functions = [
+        (key, f"{definition}, sha256 {hashlib.sha256(source.encode()).hexdigest()}", "")
+        for key, definition, source in _rows(connection, catalog_queries.FUNCTIONS)
+    ]
+    rows = itertools.chain(*plain, constraints, indexes, functions)
+    body = dict(sorted((key, definition) for key, definition, _ in rows))
     return Catalog(
         fingerprint=hashchain.digest(hashchain.canonical(body)),
         body=body,
@@ -70,6 +79,18 @@ def diff(before: Catalog | Mapping[str, str], after: Catalog | Mapping[str, str]
 def readable(changes: Iterable[Change]) -> list[str]:
     """One line for each change, fit to show."""
     return [_line(change) for change in changes]
+
+
+def _rows(connection: psycopg.Connection[TupleRow], query: sql.Composed) -> list[TupleRow]:
+    # The rows come from the snapshot, but PostgreSQL writes the definitions from what is true now: of an object dropped
+    # meanwhile it tells nothing, or that it cannot find it.
+    try:
+        rows = connection.execute(query).fetchall()
+    except psycopg.errors.InternalError_:
+        raise SchemaChanging from None
+    if any(part is None for row in rows for part in row):
+        raise SchemaChanging
+    return rows
 
 
 def _flagged(rows: Iterable[TupleRow], prefix: str) -> tuple[str, ...]:

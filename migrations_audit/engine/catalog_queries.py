@@ -206,7 +206,7 @@ TYPES: Final = _query(
     """
     SELECT format('%s %I.%I', CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, n.nspname, t.typname),
            CASE t.typtype
-               WHEN 'e' THEN (SELECT string_agg(quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder)
+               WHEN 'e' THEN (SELECT coalesce(string_agg(quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder), 'no labels')
                                 FROM pg_enum e WHERE e.enumtypid = t.oid)
                WHEN 'd' THEN concat_ws(' ',
                    format_type(t.typbasetype, t.typtypmod),
@@ -217,8 +217,8 @@ TYPES: Final = _query(
                                       ' ' ORDER BY k.conname)
                       FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype <> 'n'))
                WHEN 'r' THEN (SELECT 'range of ' || format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = t.oid)
-               ELSE (SELECT '(' || string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)),
-                                              ', ' ORDER BY a.attnum) || ')'
+               ELSE (SELECT format('(%s)', string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)),
+                                                      ', ' ORDER BY a.attnum))
                        FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) END,
            ''
       FROM pg_type t

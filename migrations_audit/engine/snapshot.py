@@ -230,7 +230,7 @@ class _Reader:
         try:
             names = [name for name in os.listdir(directory) if not _excluded(name)]
         except OSError as error:
-            raise _unreadable(prefix or ".", error) from error
+            raise _unreadable(prefix.rstrip("/") or ".", error) from error
         for name in names:
             if not name.isprintable():
                 raise SnapshotRefused(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
@@ -18,6 +19,7 @@ from migrations_audit.engine.urls import TargetUrl
 
 __all__ = ["CannotRead", "IdentityCheck", "UnreadableVersionTable", "compare_identity", "read"]
 
+ATTEMPTS: Final = 5
 MAX_REVISION_ROWS: Final = 1000
 MAX_REVISION_ID: Final = 255
 
@@ -104,29 +106,19 @@ def read(
     path, or holds what Alembic never writes.
     """
     begin = time.monotonic()
-    with (
-        session.connect(
-            url,
-            application_name=application_name,
-            connect_timeout_s=connect_timeout_s,
-            deadline_s=4 * statement_timeout_ms / 1000,
-        ) as connection,
-        session.snapshot(connection, statement_timeout_ms=statement_timeout_ms) as search_path,
-    ):
-        identity = _identity(connection, url)
-        pooled = connection.info.backend_pid != _value(connection, "SELECT pg_backend_pid()")
-        tables = _version_tables(connection, version_table)
-        wanted = [table for table in tables if table.name == version_table]
-        found = _in_schema(wanted, version_schema) if version_schema else _reached(wanted, search_path, url)
-        return Reading(
-            identity=identity,
-            revisions=None if found is None else _revisions(connection, found),
-            catalog=catalog.read(connection),
-            pooled=pooled,
-            version_tables=tuple(table.display for table in tables if table.kind in ("r", "p")),
-            prepared_transactions=tuple(clean(gid) for (gid,) in connection.execute(_PREPARED)),
-            duration_ms=round((time.monotonic() - begin) * 1000),
-        )
+    with session.connect(
+        url,
+        application_name=application_name,
+        connect_timeout_s=connect_timeout_s,
+        deadline_s=4 * statement_timeout_ms / 1000,
+    ) as connection:
+        for _ in range(ATTEMPTS):
+            with suppress(catalog.SchemaChanging):
+                reading = _snapshot(connection, url, version_table, version_schema, statement_timeout_ms)
+                return replace(reading, duration_ms=round((time.monotonic() - begin) * 1000))
+    raise CannotRead(
+        f"{url.display()} could not be read: its schema changes meanwhile. Check again when that has ended."
+    )
 
 
 def compare_identity(enrolled: Identity, found: Identity) -> IdentityCheck:
@@ -155,6 +147,24 @@ def compare_identity(enrolled: Identity, found: Identity) -> IdentityCheck:
     _compare_system(enrolled, found, differences, remarks)
     _compare_timeline(enrolled, found, differences, remarks)
     return IdentityCheck(matches=not differences, differences=tuple(differences), remarks=tuple(remarks))
+
+
+def _snapshot(
+    connection: _Connection, url: TargetUrl, version_table: str, version_schema: str, statement_timeout_ms: int
+) -> Reading:
+    with session.snapshot(connection, statement_timeout_ms=statement_timeout_ms) as search_path:
+        tables = _version_tables(connection, version_table)
+        wanted = [table for table in tables if table.name == version_table]
+        found = _in_schema(wanted, version_schema) if version_schema else _reached(wanted, search_path, url)
+        return Reading(
+            identity=_identity(connection, url),
+            revisions=None if found is None else _revisions(connection, found),
+            catalog=catalog.read(connection),
+            pooled=connection.info.backend_pid != _value(connection, "SELECT pg_backend_pid()"),
+            duration_ms=0,
+            version_tables=tuple(table.display for table in tables if table.kind in ("r", "p")),
+            prepared_transactions=tuple(clean(gid) for (gid,) in connection.execute(_PREPARED)),
+        )
 
 
 def _changed(name: str, before: object, after: object) -> str:

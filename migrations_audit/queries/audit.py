@@ -1,43 +1,22 @@
-"""Searching the audit chain, within what one person may see."""
+"""Searching the audit chain, within what one person may read. The page and the export ask the same question."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
-
-from migrations_audit import access
+from migrations_audit import exports
 from migrations_audit.actors import Actor
-from migrations_audit.models import AuditEvent, Environment, Role
-from migrations_audit.queries import rights
+from migrations_audit.models import AuditEvent, Environment
 
 PAGE = 50
-READERS = (Role.AUDITOR, Role.ADMINISTRATOR)
-
-
-@dataclass(frozen=True)
-class Search:
-    """What to look for. An empty field is no condition; ``since`` is included, ``until`` is not.
-
-    ``action`` and ``target`` match from their beginning: ``run.`` finds every event of runs.
-    """
-
-    actor: str = ""
-    action: str = ""
-    environment: str = ""
-    target: str = ""
-    run: int | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Found:
-    """One event with its body as text."""
+    """One event with its body as text. ``run`` and ``target`` name the page of what it is about."""
 
     event: AuditEvent
     actor: str
@@ -57,60 +36,32 @@ class AuditPage:
     head: AuditEvent | None
 
 
-def readable_environments(actor: Actor) -> list[Environment]:
-    """The environments whose events this person may read, in their order. Raises MissingRole when there are none."""
-    held = rights.rights_of(actor.user_id)
-    found = [
-        environment
-        for environment in Environment.objects.filter(pk__in=list(held))
-        if any(held[environment.pk].holds(role) for role in READERS)
-    ]
-    if not found and not access.is_superuser(actor):
-        raise access.MissingRole(
-            f"{actor.name} is neither auditor nor administrator of an environment. An administrator can add the membership."
-        )
-    return found
+def audit_page(
+    actor: Actor, filters: exports.Filters, *, before: int | None = None, after: int | None = None
+) -> AuditPage:
+    """One page of matching events: the newest, those ``before`` a sequence number, or those ``after`` one.
 
-
-def events_for(actor: Actor, search: Search) -> QuerySet[AuditEvent]:
-    """The events that this person may read and that match. A superuser also reads those that belong to no environment."""
-    events = AuditEvent.objects.all()
-    if not access.is_superuser(actor):
-        events = events.filter(environment__in=[each.slug for each in readable_environments(actor)])
-    conditions = {
-        "environment": search.environment,
-        "actor": search.actor,
-        "action__startswith": search.action,
-        "target__startswith": search.target,
-    }
-    events = events.filter(**{name: value for name, value in conditions.items() if value})
-    if search.run is not None:
-        events = events.filter(object_kind="run", object_id=str(search.run))
-    if search.since is not None:
-        events = events.filter(at__gte=search.since)
-    if search.until is not None:
-        events = events.filter(at__lt=search.until)
-    return events
-
-
-def audit_page(actor: Actor, search: Search, *, before: int | None = None, after: int | None = None) -> AuditPage:
-    """One page of matching events: the newest, those ``before`` a sequence number, or those ``after`` one."""
-    events = events_for(actor, search)
+    Raises NotAnAuditor, and Invalid for an impossible filter.
+    """
+    events = exports.readable_events(actor).filter(filters.condition())
     if after is not None:
-        page = list(events.filter(seq__gt=after).order_by("seq")[: PAGE + 1])
-        more_newer, more_older = len(page) > PAGE, True
-        page = page[:PAGE][::-1]
+        found = list(events.filter(seq__gt=after).order_by("seq")[: PAGE + 1])
+        page, has_newer, has_older = found[:PAGE][::-1], len(found) > PAGE, True
     else:
         older = events if before is None else events.filter(seq__lt=before)
-        page = list(older.order_by("-seq")[: PAGE + 1])
-        more_newer, more_older = before is not None, len(page) > PAGE
-        page = page[:PAGE]
+        found = list(older.order_by("-seq")[: PAGE + 1])
+        page, has_newer, has_older = found[:PAGE], before is not None, len(found) > PAGE
     return AuditPage(
         found=[_found(event) for event in page],
-        older_than=page[-1].seq if page and more_older else None,
-        newer_than=page[0].seq if page and more_newer else None,
+        older_than=page[-1].seq if page and has_older else None,
+        newer_than=page[0].seq if page and has_newer else None,
         head=AuditEvent.objects.order_by("-seq").first(),
     )
+
+
+def environments_for(actor: Actor) -> list[Environment]:
+    """The environments to choose from: those that the person sees."""
+    return list(Environment.objects.visible_to(actor.user_id))
 
 
 def facts_of(event: AuditEvent) -> list[tuple[str, str]]:
@@ -120,16 +71,15 @@ def facts_of(event: AuditEvent) -> list[tuple[str, str]]:
 
 
 def _found(event: AuditEvent) -> Found:
-    body = event.facts
-    who: Mapping[str, Any] = body.get("actor", {})
-    number = event.object_id if event.object_id.isdecimal() else ""
+    who: Mapping[str, Any] = event.facts["actor"]
+    number = int(event.object_id) if event.object_id.isascii() and event.object_id.isdecimal() else None
     return Found(
         event=event,
-        actor=f"{who.get('name', event.actor)} ({who.get('kind', 'unknown')})",
-        address=str(who.get("address", "")),
+        actor=f"{who['name']} ({who['kind']})",
+        address=who["address"],
         facts=facts_of(event),
-        run=int(number) if number and event.object_kind == "run" else None,
-        target=int(number) if number and event.object_kind == "target" else None,
+        run=number if event.object_kind == "run" else None,
+        target=number if event.object_kind == "target" else None,
     )
 
 

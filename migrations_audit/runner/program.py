@@ -90,13 +90,20 @@ def described(error: BaseException) -> Facts:
     }
 
 
-def sqlstate(error: BaseException | None) -> str:
-    while error is not None:
-        for each in (getattr(error, "orig", None), error):
-            code = getattr(each, "sqlstate", None) or getattr(each, "pgcode", None)
+def chain(error: BaseException) -> list[BaseException]:
+    """The exception and those behind it. One may name itself as its cause."""
+    found = [error]
+    while (behind := found[-1].__cause__ or found[-1].__context__) and behind not in found:
+        found.append(behind)
+    return found
+
+
+def sqlstate(error: BaseException) -> str:
+    for each in chain(error):
+        for origin in (getattr(each, "orig", None), each):
+            code = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
             if isinstance(code, str):
                 return code
-        error = error.__cause__ or error.__context__
     return ""
 
 
@@ -166,12 +173,25 @@ def inner(connection: Any) -> Any:
     return getattr(connection, "dbapi_connection", connection)
 
 
-def protocol_pid(record: Any) -> Any:
+def driver_connection(connection: Any) -> Any:
+    """The driver's own connection inside SQLAlchemy's adapter for asynchronous drivers."""
+    return getattr(connection, "driver_connection", connection)
+
+
+def protocol_pid(connection: Any) -> Any:
     """The backend's id as the wire protocol gave it. A pooler gives its own."""
-    driver: Any = getattr(record, "driver_connection", None)
+    driver = driver_connection(connection)
     if hasattr(driver, "get_server_pid"):  # asyncpg
-        return int(driver.get_server_pid())
+        return driver.get_server_pid()
     return getattr(getattr(driver, "info", None), "backend_pid", None)
+
+
+def idle(connection: Any) -> bool:
+    """Whether the driver says that no transaction is open."""
+    driver = driver_connection(connection)
+    if hasattr(driver, "is_in_transaction"):  # asyncpg
+        return not driver.is_in_transaction()
+    return getattr(getattr(driver, "info", None), "transaction_status", None) == 0
 
 
 class Guard:
@@ -277,7 +297,7 @@ class Guard:
         asserted = id(connection) in self._asserted
         self._asserted.discard(id(connection))
         try:
-            self._check(connection, record, asserted)
+            self._check(connection, asserted)
             if self._lock_holder is None:
                 self._take_lock(connection, settle=connection.rollback)
                 self._compare_start(connection)
@@ -288,7 +308,7 @@ class Guard:
                 "not_checked", f"The new connection could not be checked: {told['message']}", sqlstate=told["sqlstate"]
             )
 
-    def _check(self, connection: Any, record: Any, asserted: bool) -> None:
+    def _check(self, connection: Any, asserted: bool) -> None:
         pid, database, oid, user, standby, system, version = rows(
             connection,
             "SELECT pg_backend_pid(), current_database(), (SELECT CAST(oid AS bigint) FROM pg_database"
@@ -305,7 +325,7 @@ class Guard:
             )
         if standby:
             self._events.refuse("standby", "The server that answered is a standby, which only reads. Name the primary.")
-        if protocol_pid(record) not in (None, pid):
+        if protocol_pid(connection) not in (None, pid):
             self._events.refuse(
                 "pooler", "A connection pooler stands before the server. Use a direct address for runs."
             )
@@ -334,10 +354,18 @@ class Guard:
             )
         return settings
 
-    def keep_lock(self, connection: Any) -> None:
-        """Take the lock again if the session that held it was closed. Settles nothing: a step's transaction may be open."""
-        if self._lock_holder is None:
-            self._take_lock(connection, settle=lambda: None)
+    def move_lock(self, connection: Any) -> None:
+        """Let the migrating session hold the lock: another one may be closed, or ended by a timeout, while this one works."""
+        holder = self._lock_holder
+        if holder is connection:
+            return
+        if holder is not None:
+            was_idle = idle(holder)
+            with contextlib.suppress(Exception):  # a session that is gone holds no lock
+                rows(holder, f"SELECT pg_advisory_unlock({', '.join(str(int(part)) for part in self._request['lock_key'])})")
+                if was_idle:
+                    holder.rollback()
+        self._take_lock(connection, settle=lambda: None)  # a step's transaction may be open
 
     def _take_lock(self, connection: Any, *, settle: Callable[[], None]) -> None:
         """Poll for the lock: a session that waits inside pg_advisory_lock makes CREATE INDEX CONCURRENTLY hang."""
@@ -483,7 +511,7 @@ class Watch:
 
     def _steps(self, plan: Callable[..., Any], heads: Any, context: Any) -> Iterator[Any]:
         for step in plan(heads, context):
-            self._guard.keep_lock(inner(context.connection.connection))
+            self._guard.move_lock(inner(context.connection.connection))
             self._position += 1
             revision, direction = self.remaining[0]
             self.step = {"position": self._position, "revision": revision, "direction": direction}
@@ -577,11 +605,9 @@ def perform(request: Facts, events: Events, watch: Watch) -> None:
 
 def tell_failure(events: Events, watch: Watch, error: BaseException) -> None:
     events.emit("error", **{"revision": "", **watch.step}, **described(error), where=place(error))
-    each: BaseException | None = error
-    while each is not None:
+    for each in chain(error):
         if hasattr(each, "hide_parameters"):
             each.hide_parameters = True
-        each = each.__cause__ or each.__context__
     traceback.print_exception(type(error), error, error.__traceback__)
 
 

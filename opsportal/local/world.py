@@ -13,6 +13,7 @@ from typing import TypeVar
 from opsportal.local import given, postgres, process, server, valkey
 
 PORTAL_DATABASE = "opsportal"
+STORIES = Path(__file__).resolve().parent.parent / "demo"  # the demo's Alembic projects lie here
 
 S = TypeVar("S", bound=server.PrivateServer)
 
@@ -52,6 +53,7 @@ class World:
             "PORTAL_SEALING_KEYS": process.secret_in(self._data / "sealing-key", _sealing_key),
             "PORTAL_MODE": "demo",
             "PORTAL_DATA": str(self._data),
+            "PORTAL_PROJECT_ROOTS": ",".join(filter(None, [os.environ.get("PORTAL_PROJECT_ROOTS"), str(STORIES)])),
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -39,7 +39,8 @@ UNION ALL SELECT format('constraint %s %s %s %s', conrelid::regclass, conname, p
   FROM pg_constraint WHERE connamespace = 'public'::regnamespace
 UNION ALL SELECT format('index %s %s', pg_get_indexdef(indexrelid), indisvalid)
   FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE relnamespace = 'public'::regnamespace
-UNION ALL SELECT format('type %s %s', typname, (SELECT array_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid))
+UNION ALL SELECT format('type %s %s', typname,
+              ARRAY(SELECT enumlabel FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder))
   FROM pg_type t WHERE typnamespace = 'public'::regnamespace
 UNION ALL SELECT format('function %s', pg_get_functiondef(oid)) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
 UNION ALL SELECT format('policy %s', p) FROM pg_policies p WHERE schemaname = 'public'
@@ -166,7 +167,7 @@ def test_revision_003_creates_the_table_of_the_incident(project: Path, url: str)
     alembic(project, "upgrade", "003", url=url)
 
     with psycopg.connect(url) as connection:
-        columns = dict(
+        columns: dict[str, str] = dict(
             connection.execute(
                 "SELECT column_name, concat_ws(' ', data_type, character_maximum_length, is_nullable)"
                 " FROM information_schema.columns WHERE table_name = 'analytics_modules'"
@@ -211,6 +212,13 @@ def test_an_organisation_sees_its_own_rows_only(url: str, commands: Callable[[st
         )
         connection.execute("SET LOCAL ROLE pg_monitor")
         assert connection.execute("SELECT name FROM markets").fetchall() == [("one",)]
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_the_url_is_used_as_given_with_either_driver(project: Path, url: str, driver: str) -> None:
+    alembic(project, "upgrade", "head", url=url.replace("postgresql://", f"postgresql+{driver}://"))
+
+    assert rows(url) == ("80105006e3d3",)
 
 
 def test_no_url_is_an_error_and_not_a_guess(project: Path) -> None:

@@ -6,9 +6,12 @@ import psycopg
 import pytest
 
 from migrations_audit.engine import catalog, urls
+from migrations_audit.engine.session import CannotRead
 from tests.conftest import MakeTargetDatabase
+from tests.engine import proxy
 from tests.engine.conftest import MakeRole
 from tests.engine.database import VERSION_TABLE, Database
+from tests.engine.proxy import Proxy
 
 SHOP = (
     "CREATE SCHEMA app",
@@ -276,6 +279,29 @@ def test_another_sessions_uncommitted_change_is_not_seen(shop: Database) -> None
         other.execute("CREATE TABLE app.not_yet (id integer)")
 
         assert shop.read().catalog == before
+
+
+def test_a_schema_that_changes_while_it_is_read_is_read_again(database: Database) -> None:
+    before = database.read().catalog
+    database.run("CREATE TABLE gone (id integer PRIMARY KEY)")
+
+    def drop(_: Proxy) -> None:
+        database.run("DROP TABLE IF EXISTS gone")
+
+    with proxy.before(database.url, when=b"pg_get_constraintdef", do=drop) as url:
+        assert database.read(url).catalog == before
+
+
+def test_a_schema_that_never_rests_is_told_and_not_read_in_parts(database: Database) -> None:
+    def make_anew(_: Proxy) -> None:
+        database.run("DROP TABLE IF EXISTS busy", "CREATE TABLE busy (id integer PRIMARY KEY)")
+
+    database.run("CREATE TABLE busy (id integer PRIMARY KEY)")
+    with (
+        proxy.before(database.url, when=b"pg_get_constraintdef", do=make_anew) as url,
+        pytest.raises(CannotRead, match="its schema changes"),
+    ):
+        database.read(url)
 
 
 def test_a_role_without_rights_on_the_tables_sees_the_same_catalog(shop: Database, make_role: MakeRole) -> None:

@@ -11,6 +11,7 @@ from migrations_audit.engine import target, urls
 from tests.engine import proxy
 from tests.engine.conftest import MakeRole
 from tests.engine.database import VERSION_TABLE, Database
+from tests.engine.proxy import Proxy
 
 
 def refusal(database: Database, url: urls.TargetUrl | None = None, **settings: object) -> target.CannotRead:
@@ -112,12 +113,12 @@ def test_a_server_that_accepts_and_says_nothing_is_a_timeout(database: Database)
 
 
 def test_a_server_that_freezes_during_the_reading_is_a_timeout(database: Database) -> None:
-    with proxy.before(database.url, freeze_at=b"pg_sequence") as url:
+    with proxy.before(database.url, when=b"pg_sequence", do=Proxy.freeze) as url:
         assert refusal(database, url, statement_timeout_ms=250).code == "timeout"
 
 
 def test_a_connection_that_breaks_during_the_reading_is_unreachable(database: Database) -> None:
-    with proxy.before(database.url, break_at=b"pg_sequence") as url:
+    with proxy.before(database.url, when=b"pg_sequence", do=Proxy.close) as url:
         assert refusal(database, url).code == "unreachable"
 
 
@@ -138,5 +139,5 @@ def test_a_statement_over_its_limit_is_a_timeout(database: Database) -> None:
 def test_a_pooler_is_noticed_by_its_own_backend_key(database: Database) -> None:
     assert not database.read().pooled
 
-    with proxy.before(database.url, own_backend_key=True) as url:
+    with proxy.before(database.url, when=b"user", do=Proxy.pretend_to_pool) as url:
         assert database.read(url).pooled

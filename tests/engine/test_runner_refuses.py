@@ -10,8 +10,10 @@ from textwrap import dedent, indent
 import psycopg
 import pytest
 
+from migrations_audit.engine import urls
+from opsportal.local import postgres
 from tests.conftest import MakeTargetDatabase
-from tests.engine import runnable, running
+from tests.engine import proxy, runnable, running
 from tests.engine.running import Outcome, Target
 
 THREE = runnable.chain("alpha", "beta", "gamma")
@@ -187,14 +189,18 @@ def test_two_runs_at_once_do_not_overlap(tmp_path: Path, target: Target) -> None
     assert late.refusal == "start_changed"
 
 
-def test_the_lock_moves_to_the_migrating_session_when_an_earlier_one_is_closed(tmp_path: Path, target: Target) -> None:
+LOCKS_HERE = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    f" AND objid = {running.LOCK_KEY[1] & 0xFFFFFFFF}"
+)
+
+
+def test_the_lock_moves_to_the_migrating_session_when_an_earlier_one_was_closed(tmp_path: Path, target: Target) -> None:
     early = f"""
         with create_engine({runnable.INI_URL}, poolclass=pool.NullPool).connect() as early:
             early.execute(text("SELECT 1"))
     """
-    low = running.LOCK_KEY[1] & 0xFFFFFFFF
-    query = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objid = {low}"
-    up = f'print("locks here:", op.get_bind().exec_driver_sql("{query}").scalar())'
+    up = f'print("locks here:", op.get_bind().exec_driver_sql("{LOCKS_HERE}").scalar())'
     env = runnable.env_with(runnable.INI_URL, setup=early)
 
     outcome = running.run(
@@ -202,6 +208,44 @@ def test_the_lock_moves_to_the_migrating_session_when_an_earlier_one_is_closed(t
     )
 
     assert len(outcome.all("connected")) == len(outcome.all("lock_taken")) == 2
+    assert outcome.printed["stdout"] == "locks here: 1\n"
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["idle", "in a transaction"])
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_the_lock_moves_to_the_migrating_session_when_an_earlier_one_stays_open(
+    tmp_path: Path, target: Target, driver: str, begun: bool
+) -> None:
+    begin = 'early.execute(text("SELECT 1"))' if begun else ""
+    after = f"""
+        print("idle there:", early.connection.dbapi_connection.info.transaction_status == 0)
+        print("locks there:", early.exec_driver_sql("{LOCKS_HERE}").scalar())
+    """
+    up = f'print("locks here:", op.get_bind().exec_driver_sql("{LOCKS_HERE}").scalar())'
+    setup = f"early = create_engine({runnable.INI_URL}).connect()\n{begin}"
+    folder = runnable.write(
+        tmp_path,
+        [runnable.Script("r1", up)],
+        env=runnable.env_with(runnable.INI_URL, setup=setup) + dedent(after),
+    )
+
+    outcome = running.run(running.upgrade_request(target, "r1", driver=driver), folder)
+
+    assert outcome.exit.exit_code == 0
+    assert outcome.printed["stdout"] == f"locks here: 1\nidle there: {not begun}\nlocks there: 0\n"
+
+
+def test_the_lock_moves_between_the_sessions_of_an_async_project(tmp_path: Path, target: Target) -> None:
+    env = dedent(runnable.ASYNC_ENV).replace(
+        "    async with engine.connect() as connection:", "    async with engine.connect(), engine.connect() as connection:"
+    )
+    up = f'print("locks here:", op.get_bind().exec_driver_sql("{LOCKS_HERE}").scalar())'
+    folder = runnable.write(tmp_path, [runnable.Script("r1", up)], env=env)
+
+    outcome = running.run(running.upgrade_request(target, "r1", driver="asyncpg"), folder)
+
+    assert outcome.exit.exit_code == 0
+    assert len(outcome.all("connected")) == 2
     assert outcome.printed["stdout"] == "locks here: 1\n"
 
 
@@ -252,3 +296,34 @@ def test_steps_other_than_planned_are_refused_before_the_first(
     assert outcome.refusal == "plan_differs"
     assert outcome.one("refused")["steps"] == [["r1", "upgrade"], ["r2", "upgrade"], ["r3", "upgrade"]]
     assert target.tables() == set()
+
+
+@pytest.mark.parametrize(
+    ("driver", "env"),
+    [("psycopg", runnable.ONLINE_ENV), ("psycopg2", runnable.ONLINE_ENV), ("asyncpg", runnable.ASYNC_ENV)],
+)
+def test_a_pooler_before_the_server_is_refused(tmp_path: Path, target: Target, driver: str, env: str) -> None:
+    given = target.connection()
+    with proxy.before(urls.parse(target.url), own_backend_key=True) as url:
+        request = running.upgrade_request(
+            target, "r1", connection=replace(given, port=url.port), url=url.render(driver)
+        )
+
+        outcome = running.run(request, runnable.write(tmp_path, runnable.chain("alpha"), env=env))
+
+    assert outcome.refusal == "pooler"
+    assert target.tables() == set()
+
+
+def test_a_standby_is_refused(tmp_path: Path, other_cluster: postgres.Postgres) -> None:
+    ((data,),) = Target(other_cluster.url()).rows("SELECT current_setting('data_directory')")
+    other_cluster.stop()
+    (Path(data) / "standby.signal").touch()
+    other_cluster.start()
+
+    outcome = running.run(
+        running.upgrade_request(Target(other_cluster.url()), "r1"),
+        runnable.write(tmp_path / "project", runnable.chain("alpha")),
+    )
+
+    assert outcome.refusal == "standby"

@@ -91,7 +91,9 @@ RECONCILED = [
 ]
 
 
-@pytest.mark.parametrize(("facts", "witness", "expected"), [row[1:] for row in RECONCILED], ids=[row[0] for row in RECONCILED])
+@pytest.mark.parametrize(
+    ("facts", "witness", "expected"), [row[1:] for row in RECONCILED], ids=[row[0] for row in RECONCILED]
+)
 def test_reconciliation_says(
     facts: dict[str, Any], witness: dict[str, Any], expected: tuple[RunState, Verdict, str]
 ) -> None:
@@ -242,7 +244,9 @@ def test_a_verified_run_that_changed_nothing_in_the_catalog_carries_a_warning() 
 def test_a_catalog_unlike_the_one_seen_before_at_this_revision_carries_a_warning() -> None:
     checks = judged({"fingerprint": "a" * 64, "fingerprint_seen_at_result": "b" * 64}).checks
 
-    assert [check.outcome for check in checks if check.name == "catalog as last seen at this revision"] == [Outcome.WARNING]
+    assert [check.outcome for check in checks if check.name == "catalog as last seen at this revision"] == [
+        Outcome.WARNING
+    ]
 
 
 def test_rows_in_words() -> None:

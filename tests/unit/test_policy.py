@@ -38,7 +38,9 @@ def most_slots_filled(wanted: tuple[Requirement, ...], people: list[Holder]) -> 
 
 @settings(max_examples=150, deadline=None)
 @given(requirements, holders)
-def test_a_match_fills_as_many_slots_as_any_assignment_can(wanted: tuple[Requirement, ...], people: list[Holder]) -> None:
+def test_a_match_fills_as_many_slots_as_any_assignment_can(
+    wanted: tuple[Requirement, ...], people: list[Holder]
+) -> None:
     match = policy.match(wanted, people)
 
     short = sum(item.count for item in match.missing)
@@ -47,7 +49,9 @@ def test_a_match_fills_as_many_slots_as_any_assignment_can(wanted: tuple[Require
 
 
 @given(requirements, holders)
-def test_every_assigned_person_holds_the_role_of_the_slot(wanted: tuple[Requirement, ...], people: list[Holder]) -> None:
+def test_every_assigned_person_holds_the_role_of_the_slot(
+    wanted: tuple[Requirement, ...], people: list[Holder]
+) -> None:
     match = policy.match(wanted, people)
 
     roles = {holder.person_id: holder.roles for holder in people}
@@ -63,7 +67,9 @@ def test_assigned_and_missing_add_up_to_what_is_required(wanted: tuple[Requireme
 
 
 @given(requirements, holders, st.randoms(use_true_random=False))
-def test_the_order_of_approvals_does_not_matter(wanted: tuple[Requirement, ...], people: list[Holder], random: Any) -> None:
+def test_the_order_of_approvals_does_not_matter(
+    wanted: tuple[Requirement, ...], people: list[Holder], random: Any
+) -> None:
     shuffled = random.sample(people, len(people))
 
     assert policy.match(wanted, people).is_met == policy.match(wanted, shuffled).is_met

@@ -15,7 +15,9 @@ from migrations_audit.states import Operation
 PLAIN = set(string.ascii_letters + string.digits + "_.+-@")
 
 
-@pytest.mark.parametrize("text", ["head", "heads", "003", "ae1027a6acf", "+1", "+12", "billing@head", "billing@003", "v1.2_x"])
+@pytest.mark.parametrize(
+    "text", ["head", "heads", "003", "ae1027a6acf", "+1", "+12", "billing@head", "billing@003", "v1.2_x"]
+)
 def test_an_upgrade_accepts(text: str) -> None:
     assert check_request(text, operation=Operation.UPGRADE) == text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from asgiref.sync import sync_to_async
 from django.contrib import admin
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
-from migrations_audit import access
+from migrations_audit import access, downloads
 from migrations_audit.models import LogLine
 from migrations_audit.queries import live
 from migrations_audit.web import stream
@@ -64,14 +64,17 @@ def log(request: HttpRequest, number: int) -> JsonResponse:
 def log_file(request: HttpRequest, number: int) -> StreamingHttpResponse:
     """The whole log as a text file, in the order in which it was written."""
     run = access.get_run_for(actor_of(request), number)
-    response = StreamingHttpResponse(_text(run.number), content_type="text/plain; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="run-{run.number}.log"'
-    return response
+    return downloads.streamed(
+        request,
+        filename=f"run-{run.number}.log",
+        content_type="text/plain; charset=utf-8",
+        lines=_text(live.lines_of(run.number)),
+    )
 
 
-def _text(number: int) -> Iterator[str]:
-    for line in LogLine.objects.filter(run_id=number).order_by("seq").iterator(chunk_size=500):
-        yield f"{line.at:%Y-%m-%dT%H:%M:%S.%fZ} {line.stream}: {visible(line.text)}\n"
+def _text(lines: Iterable[LogLine]) -> Iterator[bytes]:
+    for line in lines:
+        yield f"{line.at:%Y-%m-%dT%H:%M:%S.%fZ} {line.stream}: {visible(line.text)}\n".encode()
 
 
 def _reader_of(request: HttpRequest, number: int) -> int | None:

@@ -1,0 +1,41 @@
+"""The audit chain as a list, for auditors, administrators and superusers."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from migrations_audit.admin.base import RecordAdmin, actor_for, environments_as, pretty
+from migrations_audit.models import AuditEvent
+from migrations_audit.queries import audit
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(RecordAdmin):
+    list_display = ["seq", "moment", "actor", "action", "object_kind", "object_id", "target", "environment"]
+    list_filter = ["object_kind", "action", "environment"]
+    search_fields = ["actor", "action", "object_id", "target"]
+    search_help_text = "Who, what, or on what: a person, an action like run.approved, a run's number, a target."
+    date_hierarchy = "at"
+    fields = ["seq", "moment", "actor", "action", "object_kind", "object_id", "target", "environment", "facts_shown",
+              "previous_hash", "body_digest", "hash"]  # fmt: skip
+    readonly_fields = fields
+
+    def sees(self, request: HttpRequest) -> bool:
+        user = request.user
+        return bool(user.is_active and (user.is_superuser or environments_as(request, *audit.READERS)))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEvent]:
+        if not self.sees(request):
+            return AuditEvent.objects.none()
+        return audit.events_for(actor_for(request), audit.Search()).order_by("-seq")
+
+    @admin.display(description="at", ordering="at")
+    def moment(self, event: AuditEvent) -> str:
+        return f"{event.at:%Y-%m-%d %H:%M:%S.%f} UTC"
+
+    @admin.display(description="the event as it was recorded")
+    def facts_shown(self, event: AuditEvent) -> SafeString:
+        return pretty(event.facts)

@@ -1,0 +1,144 @@
+"""Environments with their policy, and who holds which role in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from migrations_audit.actions import registry
+from migrations_audit.admin.base import TabularInline, actor_for
+from migrations_audit.admin.fields import RequirementsField, requirement_lines
+from migrations_audit.admin.registry import RefusableForm, RegistryAdmin, VersionedForm
+from migrations_audit.models import Environment, Membership
+
+
+class EnvironmentForm(VersionedForm):
+    requirements = RequirementsField(
+        label="who must approve",
+        help_text="One per line: a count and an approver role, like “1 database-administrator” and “1 owner”. All are distinct "
+        "people, and none is the requester. A role is held through a membership of the role Approver. Production needs one line.",
+    )
+
+    class Meta:
+        model = Environment
+        fields = ["slug", "name", "tier", "position", "queue"]
+        labels = {"slug": "short name"}
+        help_texts = {
+            "slug": "Lower case, like production. It is part of every target's name and of the audit, so it stays as it is "
+            "once something was read or run here.",
+            "tier": "Production needs approvals. The tier is bound by every approval.",
+        }
+
+
+class MembershipList(TabularInline):
+    """Who holds which role here, to look at. Memberships are changed in their own list."""
+
+    model = Membership
+    fields = ["group", "role", "approver_role"]
+    extra = 0
+    show_change_link = True
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Environment)
+class EnvironmentAdmin(RegistryAdmin):
+    form = EnvironmentForm
+    inlines = [MembershipList]
+    list_display = ["name", "slug", "tier", "position", "who_approves", "queue"]
+    list_filter = ["tier"]
+    search_fields = ["slug", "name", "queue"]
+    for_viewers = {"seen_version": None, "requirements": "who_approves"}
+    fieldsets = [
+        (None, {"fields": ["name", "slug", "tier", "position", "queue", "seen_version"]}),
+        (
+            "Approval",
+            {
+                "fields": ["requirements", "approval_lifetime_s"],
+                "description": "Any change here makes the approvals void that were given under the old policy.",
+            },
+        ),
+        (
+            "Reading",
+            {
+                "fields": ["observe_every_s", "fresh_for_s"],
+                "description": "How often workers read the targets, and from when on an observation counts as stale.",
+            },
+        ),
+        (
+            "Limits of a run",
+            {
+                "fields": ["lock_timeout_ms", "statement_timeout_ms", "lock_budget_s", "deadline_s"],
+                "description": "A lock timeout that is too short makes a run fail and leaves the target as it was; one that is "
+                "too long makes every other session queue up behind the run.",
+            },
+        ),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
+        return Environment.objects.all() if self.sees_all(request) else Environment.objects.visible_to(request.user.pk)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["slug"] if obj is not None and registry.has_history(obj) else []
+
+    def save_model(self, request: HttpRequest, obj: Environment, form: EnvironmentForm, change: bool) -> None:
+        pk = obj.pk if change else None
+        self.adopt(obj, registry.save_environment(actor=actor_for(request), environment_id=pk, **form.chosen()))
+
+    def delete_model(self, request: HttpRequest, obj: Environment) -> None:
+        registry.remove_environment(actor=actor_for(request), environment_id=obj.pk)
+
+    @admin.display(description="who must approve")
+    def who_approves(self, environment: Environment) -> str:
+        return requirement_lines(environment.requirements).replace("\n", ", ") or "nobody: a planned run is approved"
+
+
+class MembershipForm(RefusableForm):
+    class Meta:
+        model = Membership
+        fields = ["environment", "group", "role", "approver_role"]
+        help_texts = {
+            "group": "People enter and leave a group on their account's page.",
+            "role": "A role gives what its name says and the right to see the environment. Nothing is included in another role: "
+            "a person who may request and run needs both.",
+            "approver_role": "For the role Approver: the word that the environment's policy uses, like database-administrator.",
+        }
+
+
+@admin.register(Membership)
+class MembershipAdmin(RegistryAdmin):
+    form = MembershipForm
+    list_display = ["group", "environment", "role", "approver_role"]
+    list_filter = [("environment", admin.RelatedOnlyFieldListFilter), "role"]
+    list_select_related = ["group", "environment"]
+    search_fields = ["group__name", "approver_role", "environment__name"]
+    initial_from_link = ("environment", "group")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        memberships = Membership.objects.select_related("environment", "group")
+        if self.sees_all(request):
+            return memberships
+        return memberships.filter(environment__in=Environment.objects.visible_to(request.user.pk))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["environment"] if obj is not None else []
+
+    def save_model(self, request: HttpRequest, obj: Membership, form: MembershipForm, change: bool) -> None:
+        pk = obj.pk if change else None
+        self.adopt(obj, registry.save_membership(actor=actor_for(request), membership_id=pk, **form.cleaned_data))
+
+    def delete_model(self, request: HttpRequest, obj: Membership) -> None:
+        registry.remove_membership(actor=actor_for(request), membership_id=obj.pk)

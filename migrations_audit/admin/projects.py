@@ -1,0 +1,228 @@
+"""Projects, and the targets with what was last read of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest
+from django.utils.decorators import method_decorator
+from django.utils.safestring import SafeString
+from django.views.decorators.debug import sensitive_post_parameters
+
+from migrations_audit.actions import registry
+from migrations_audit.admin.base import actor_for, at, environments_as, link, pretty
+from migrations_audit.admin.fields import ReferenceInput, VariablesField, variable_lines
+from migrations_audit.admin.readings import StandingFilter, newest_observation, with_standings
+from migrations_audit.admin.registry import RegistryAdmin, VersionedForm
+from migrations_audit.models import Environment, Project, Role, Target
+
+
+class ProjectForm(VersionedForm):
+    extra_environment = VariablesField(
+        label="extra environment",
+        help_text="Further variables for env.py, one NAME=value per line. No secrets: everybody sees these. PATH, HOME, PYTHON…, "
+        "LD_…, PG… and the portal's own names are not accepted.",
+    )
+    interpreter = forms.ChoiceField(
+        required=False,
+        help_text="Which Python runs the scripts: a name from PORTAL_INTERPRETERS on the portal and its workers.",
+    )
+
+    class Meta:
+        model = Project
+        fields = [
+            "slug", "name", "folder", "config_path", "ini_section", "url_delivery", "url_delivery_name", "driver",
+            "version_table", "version_table_schema",
+        ]  # fmt: skip
+        labels = {"slug": "short name", "url_delivery": "URL delivered as", "url_delivery_name": "variable or -x key"}
+        help_texts = {
+            "slug": "Lower case, like market. It is part of every target's name and of the audit, so it stays as it is once "
+            "something was read or run.",
+            "folder": "An absolute path on the worker, under one of PORTAL_PROJECT_ROOTS. It holds the configuration and the "
+            "scripts. The portal does not open it; the next observation says whether the worker could.",
+            "url_delivery": "How env.py takes the database URL. Look into it: config.get_main_option("
+            "“sqlalchemy.url”), os.environ[…], or context.get_x_argument().",
+            "driver": "The SQLAlchemy driver that this project has installed.",
+            "version_table": "alembic_version, unless env.py passes version_table.",
+            "version_table_schema": "Only if env.py passes version_table_schema. Empty: the first schema of the search_path.",
+        }
+        widgets = {"folder": forms.TextInput(attrs={"class": "vLargeTextField", "spellcheck": "false"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        interpreter = self.fields.get("interpreter")
+        if isinstance(interpreter, forms.ChoiceField):
+            names = sorted({*settings.PORTAL_INTERPRETERS, self.instance.interpreter} - {""})
+            interpreter.choices = [("", "the worker's own Python"), *((name, name) for name in names)]
+
+
+@admin.register(Project)
+class ProjectAdmin(RegistryAdmin):
+    form = ProjectForm
+    list_display = ["name", "slug", "folder", "config_path", "url_delivery", "driver"]
+    list_filter = ["url_delivery", "driver"]
+    search_fields = ["slug", "name", "folder"]
+    for_viewers = {"seen_version": None, "extra_environment": "variables"}
+    fieldsets = [
+        (None, {"fields": ["name", "slug", "seen_version"]}),
+        ("Scripts", {"fields": ["folder", "config_path", "ini_section"]}),
+        (
+            "How they run",
+            {
+                "fields": ["interpreter", "driver", "url_delivery", "url_delivery_name", "extra_environment"],
+                "description": "Any change here makes approvals void that were given before it.",
+            },
+        ),
+        ("Version table", {"fields": ["version_table", "version_table_schema"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
+        # Whoever registers targets somewhere must be able to choose among all projects.
+        if self.sees_all(request) or environments_as(request, Role.ADMINISTRATOR):
+            return Project.objects.all()
+        visible = Target.objects.visible_to(request.user.pk).filter(project=OuterRef("pk"))
+        return Project.objects.filter(Exists(visible))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["slug"] if obj is not None and registry.has_history(obj) else []
+
+    def save_model(self, request: HttpRequest, obj: Project, form: ProjectForm, change: bool) -> None:
+        pk = obj.pk if change else None
+        self.adopt(obj, registry.save_project(actor=actor_for(request), project_id=pk, **form.chosen()))
+
+    def delete_model(self, request: HttpRequest, obj: Project) -> None:
+        registry.remove_project(actor=actor_for(request), project_id=obj.pk)
+
+    @admin.display(description="extra environment")
+    def variables(self, project: Project) -> str:
+        return variable_lines(project.extra_environment) or "–"
+
+
+class TargetForm(VersionedForm):
+    write_only = frozenset({"new_url"})
+
+    url_reference = forms.CharField(
+        label="URL reference",
+        required=False,
+        max_length=2_000,
+        widget=ReferenceInput(attrs={"class": "vLargeTextField", "autocomplete": "off", "spellcheck": "false"}),
+        help_text="Where the worker finds the URL: env:NAME for a variable of the worker, file:/run/secrets/name for a file that "
+        "holds only the URL. Never the URL itself. Empty keeps what is stored.",
+    )
+    new_url = forms.CharField(
+        label="New URL (will be sealed)",
+        required=False,
+        max_length=2_000,
+        widget=forms.PasswordInput(
+            render_value=False, attrs={"class": "vLargeTextField", "autocomplete": "off", "spellcheck": "false"}
+        ),
+        help_text="Instead of a reference: postgresql://user:password@host:5432/database. It is encrypted with the portal's sealing "
+        "key as it is stored, and is never shown again. Empty keeps what is stored.",
+    )
+
+    class Meta:
+        model = Target
+        fields = ["project", "environment", "slug"]
+        labels = {"slug": "short name"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.reference_kind == "sealed":
+            self.initial["url_reference"] = ""
+
+
+class TargetList(ChangeList):
+    """The page's targets with their standing, in one query more."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = with_standings(self.result_list)
+
+
+@method_decorator(sensitive_post_parameters("new_url", "url_reference"), name="changeform_view")
+@admin.register(Target)
+class TargetAdmin(RegistryAdmin):
+    form = TargetForm
+    list_display = ["label", "environment", "standing", "read_at", "page"]
+    list_filter = [
+        StandingFilter,
+        ("environment", admin.RelatedOnlyFieldListFilter),
+        ("project", admin.RelatedOnlyFieldListFilter),
+        "environment__tier",
+    ]
+    list_select_related = ["project", "environment"]
+    search_fields = ["slug", "project__slug", "project__name", "environment__slug", "environment__name"]
+    hidden_fields = ("url_reference", "identity")
+    initial_from_link = ("project", "environment")
+    for_viewers = {"seen_version": None, "url_reference": "reference", "new_url": None}
+    fieldsets = [
+        (None, {"fields": ["project", "environment", "slug", "seen_version"]}),
+        (
+            "Where its URL is",
+            {
+                "fields": ["reference", "url_reference", "new_url"],
+                "description": "Only workers follow the reference. A worker reads the target as soon as this is saved; if it finds "
+                "another database than the enrolled one, it says so and runs nothing there.",
+            },
+        ),
+        ("What answered", {"fields": ["identity_facts", "enrolled"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Target]:
+        targets = Target.objects.all() if self.sees_all(request) else Target.objects.visible_to(request.user.pk)
+        return targets.select_related("project", "environment").annotate(newest=newest_observation("pk"))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return TargetList
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        fixed = ["reference", "identity_facts", "enrolled"]
+        return [*fixed, "project", "environment", "slug"] if obj is not None and registry.has_history(obj) else fixed
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is not None:
+            return fieldsets
+        without = [(title, {**options, "fields": [*options["fields"]]}) for title, options in fieldsets[:2]]
+        without[1][1]["fields"].remove("reference")
+        return without
+
+    def save_model(self, request: HttpRequest, obj: Target, form: TargetForm, change: bool) -> None:
+        pk = obj.pk if change else None
+        self.adopt(obj, registry.save_target(actor=actor_for(request), target_id=pk, **form.chosen()))
+
+    def delete_model(self, request: HttpRequest, obj: Target) -> None:
+        registry.remove_target(actor=actor_for(request), target_id=obj.pk)
+
+    @admin.display(description="target", ordering="project__slug")
+    def label(self, target: Target) -> str:
+        return target.label
+
+    @admin.display(description="last reading")
+    def standing(self, target: Any) -> str:
+        return str(target.standing.words)
+
+    @admin.display(description="read at")
+    def read_at(self, target: Any) -> str:
+        return at(target.standing.observation.at) if target.standing.observation else "–"
+
+    @admin.display(description="page")
+    def page(self, target: Target) -> SafeString:
+        return link("web:target", "open", pk=target.pk)
+
+    @admin.display(description="stored now")
+    def reference(self, target: Target) -> str:
+        return target.shown_reference
+
+    @admin.display(description="enrolled identity")
+    def identity_facts(self, target: Target) -> Any:
+        return pretty(target.identity) if target.identity else "none yet: the first reading enrols what it finds"
+
+    @admin.display(description="enrolled at")
+    def enrolled(self, target: Target) -> str:
+        return at(target.enrolled_at)
