@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db.models import Model
 
 from migrations_audit import access
@@ -24,7 +24,7 @@ class MayNotRegister(Denied):
     code = "may_not_register"
 
 
-def holds_permission(person: AbstractUser, verb: Verb, model: type[Model]) -> bool:
+def holds_permission(person: AbstractUser | AnonymousUser, verb: Verb, model: type[Model]) -> bool:
     """Whether the person is active and holds Django's permission for it, as every superuser does."""
     return person.has_perm(f"{model._meta.app_label}.{verb}_{model._meta.model_name}")
 

@@ -7,30 +7,36 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from migrations_audit import exports
 from migrations_audit.admin.base import RecordAdmin, actor_for, environments_as, pretty
-from migrations_audit.models import AuditEvent
-from migrations_audit.queries import audit
+from migrations_audit.admin.filters import ByEnvironmentName, BySubject
+from migrations_audit.models import AuditEvent, Role
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(RecordAdmin):
     list_display = ["seq", "moment", "actor", "action", "object_kind", "object_id", "target", "environment"]
-    list_filter = ["object_kind", "action", "environment"]
+    list_filter = [BySubject, ByEnvironmentName]
     search_fields = ["actor", "action", "object_id", "target"]
     search_help_text = "Who, what, or on what: a person, an action like run.approved, a run's number, a target."
     date_hierarchy = "at"
     fields = ["seq", "moment", "actor", "action", "object_kind", "object_id", "target", "environment", "facts_shown",
               "previous_hash", "body_digest", "hash"]  # fmt: skip
-    readonly_fields = fields
 
     def sees(self, request: HttpRequest) -> bool:
         user = request.user
-        return bool(user.is_active and (user.is_superuser or environments_as(request, *audit.READERS)))
+        return bool(
+            user.is_active and (user.is_superuser or environments_as(request, Role.AUDITOR, Role.ADMINISTRATOR))
+        )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEvent]:
         if not self.sees(request):
             return AuditEvent.objects.none()
-        return audit.events_for(actor_for(request), audit.Search()).order_by("-seq")
+        readable: QuerySet[AuditEvent] | None = getattr(request, "portal_events", None)
+        if readable is None:
+            readable = exports.readable_events(actor_for(request)).order_by("-seq")
+            request.portal_events = readable  # type: ignore[attr-defined]  # asked several times for one page
+        return readable.all()
 
     @admin.display(description="at", ordering="at")
     def moment(self, event: AuditEvent) -> str:

@@ -49,9 +49,7 @@ def rights_for(request: HttpRequest) -> Mapping[int, Rights]:
 
 def environments_as(request: HttpRequest, *roles: Role) -> frozenset[int]:
     """The ids of the environments in which the person holds one of ``roles``."""
-    return frozenset(
-        pk for pk, held in rights_for(request).items() if any(held.holds(role) for role in roles)
-    )
+    return frozenset(pk for pk, held in rights_for(request).items() if any(held.holds(role) for role in roles))
 
 
 def link(view: str, text: object, **arguments: Any) -> SafeString:
@@ -90,7 +88,7 @@ class PortalAdmin(ModelAdmin):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.sees(request)
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup.split("__")[0] not in self.hidden_fields and super().lookup_allowed(lookup, value, request)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

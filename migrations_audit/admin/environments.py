@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from migrations_audit.actions import registry
 from migrations_audit.admin.base import TabularInline, actor_for
 from migrations_audit.admin.fields import RequirementsField, requirement_lines
+from migrations_audit.admin.filters import by_environment
 from migrations_audit.admin.registry import RefusableForm, RegistryAdmin, VersionedForm
 from migrations_audit.models import Environment, Membership
 
@@ -122,7 +123,7 @@ class MembershipForm(RefusableForm):
 class MembershipAdmin(RegistryAdmin):
     form = MembershipForm
     list_display = ["group", "environment", "role", "approver_role"]
-    list_filter = [("environment", admin.RelatedOnlyFieldListFilter), "role"]
+    list_filter = [by_environment("environment"), "role"]
     list_select_related = ["group", "environment"]
     search_fields = ["group__name", "approver_role", "environment__name"]
     initial_from_link = ("environment", "group")

@@ -17,9 +17,10 @@ from django.views.decorators.debug import sensitive_post_parameters
 from migrations_audit.actions import registry
 from migrations_audit.admin.base import actor_for, at, environments_as, link, pretty
 from migrations_audit.admin.fields import ReferenceInput, VariablesField, variable_lines
+from migrations_audit.admin.filters import by_environment, by_project
 from migrations_audit.admin.readings import StandingFilter, newest_observation, with_standings
 from migrations_audit.admin.registry import RegistryAdmin, VersionedForm
-from migrations_audit.models import Environment, Project, Role, Target
+from migrations_audit.models import Project, Role, Target
 
 
 class ProjectForm(VersionedForm):
@@ -121,8 +122,8 @@ class TargetForm(VersionedForm):
         widget=forms.PasswordInput(
             render_value=False, attrs={"class": "vLargeTextField", "autocomplete": "off", "spellcheck": "false"}
         ),
-        help_text="Instead of a reference: postgresql://user:password@host:5432/database. It is encrypted with the portal's sealing "
-        "key as it is stored, and is never shown again. Empty keeps what is stored.",
+        help_text="Instead of a reference: postgresql://user:password@host:5432/database. It is encrypted with the portal's "
+        "sealing key as it is stored, and is never shown again. Empty keeps what is stored.",
     )
 
     class Meta:
@@ -151,8 +152,8 @@ class TargetAdmin(RegistryAdmin):
     list_display = ["label", "environment", "standing", "read_at", "page"]
     list_filter = [
         StandingFilter,
-        ("environment", admin.RelatedOnlyFieldListFilter),
-        ("project", admin.RelatedOnlyFieldListFilter),
+        by_environment("environment"),
+        by_project("project"),
         "environment__tier",
     ]
     list_select_related = ["project", "environment"]
@@ -166,8 +167,8 @@ class TargetAdmin(RegistryAdmin):
             "Where its URL is",
             {
                 "fields": ["reference", "url_reference", "new_url"],
-                "description": "Only workers follow the reference. A worker reads the target as soon as this is saved; if it finds "
-                "another database than the enrolled one, it says so and runs nothing there.",
+                "description": "Only workers follow the reference. A worker reads the target as soon as this is saved; if it "
+                "finds another database than the enrolled one, it says so and runs nothing there.",
             },
         ),
         ("What answered", {"fields": ["identity_facts", "enrolled"]}),

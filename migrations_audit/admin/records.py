@@ -9,6 +9,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from migrations_audit.admin.base import RecordAdmin, at, link, pretty
+from migrations_audit.admin.filters import ByPurpose, by_environment, by_project
 from migrations_audit.models import Environment, Evidence, Observation, Snapshot, Target, Worker
 
 
@@ -17,20 +18,18 @@ class ObservationAdmin(RecordAdmin):
     list_display = ["read_at", "target_page", "status", "sentence", "purpose", "reader"]
     list_filter = [
         "status",
-        "purpose",
-        ("target__environment", admin.RelatedOnlyFieldListFilter),
-        ("target__project", admin.RelatedOnlyFieldListFilter),
+        ByPurpose,
+        by_environment("target__environment"),
+        by_project("target__project"),
     ]
     search_fields = ["sentence", "error_code", "reader", "target__slug", "target__project__slug"]
-    date_hierarchy = "at"
     fields = ["read_at", "target_page", "status", "sentence", "error_code", "purpose", "reader", "of_run", "rows", "heads_shown",
               "pending_shown", "identity_shown", "fingerprint", "scripts", "facts_shown"]  # fmt: skip
-    readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Observation]:
         readings = Observation.objects.filter(target__environment__in=Environment.objects.visible_to(request.user.pk))
         readings = readings.select_related("target__project", "target__environment")
-        return readings.defer("facts", "identity", "pending").order_by("-at", "-id")
+        return readings.defer("facts", "identity", "pending").order_by("-id")
 
     @admin.display(description="read at", ordering="at")
     def read_at(self, observation: Observation) -> str:
@@ -79,11 +78,19 @@ class ObservationAdmin(RecordAdmin):
 @admin.register(Evidence)
 class EvidenceAdmin(RecordAdmin):
     list_display = ["checked_at", "target", "of_run", "check_name", "outcome", "expected", "observed"]
-    list_filter = ["outcome", "check_name", ("target__environment", admin.RelatedOnlyFieldListFilter)]
+    list_filter = ["outcome", by_environment("target__environment")]
     search_fields = ["=run__number", "check_name", "expected", "observed", "target__slug", "target__project__slug"]
-    date_hierarchy = "at"
-    fields = ["checked_at", "target", "of_run", "check_name", "outcome", "expected", "observed", "detail_shown", "observation"]
-    readonly_fields = fields
+    fields = [
+        "checked_at",
+        "target",
+        "of_run",
+        "check_name",
+        "outcome",
+        "expected",
+        "observed",
+        "detail_shown",
+        "observation",
+    ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Evidence]:
         evidence = Evidence.objects.filter(target__environment__in=Environment.objects.visible_to(request.user.pk))
@@ -106,11 +113,10 @@ class EvidenceAdmin(RecordAdmin):
 @admin.register(Snapshot)
 class SnapshotAdmin(RecordAdmin):
     list_display = ["frozen_at", "project", "short_digest"]
-    list_filter = [("project", admin.RelatedOnlyFieldListFilter)]
+    list_filter = [by_project("project")]
     search_fields = ["digest", "project__slug"]
     date_hierarchy = "at"
     fields = ["frozen_at", "project", "digest", "listed", "graph_shown"]
-    readonly_fields = fields
     hidden_fields = ("archive",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Snapshot]:
@@ -141,7 +147,6 @@ class WorkerAdmin(RecordAdmin):
     list_display = ["name", "consumes", "last_heard"]
     search_fields = ["name"]
     fields = ["name", "consumes", "last_heard"]
-    readonly_fields = fields
 
     @admin.display(description="queues")
     def consumes(self, worker: Worker) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.options import unquote
+from django.contrib.admin.utils import unquote
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
@@ -173,7 +173,7 @@ class RegistryAdmin(RefusableAdmin):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
         may_all = any(registry_rights.holds_permission(request.user, verb, self.model) for verb in ("add", "change"))
-        if field is not None and db_field.name == "environment" and not may_all:
+        if field is not None and field.queryset is not None and db_field.name == "environment" and not may_all:
             field.queryset = field.queryset.filter(pk__in=environments_as(request, Role.ADMINISTRATOR))
         return field
 

@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from migrations_audit.admin.base import RecordAdmin, at, link, pretty
+from migrations_audit.admin.filters import by_environment, by_project
 from migrations_audit.models import Approval, Environment, MigrationRun, Plan
 
 HEAVY = ("sql", "sql_reason", "body", "steps", "findings", "options", "identity", "parts")
@@ -24,8 +25,8 @@ class RunAdmin(RecordAdmin):
     list_filter = [
         "state",
         "verdict",
-        ("target__environment", admin.RelatedOnlyFieldListFilter),
-        ("target__project", admin.RelatedOnlyFieldListFilter),
+        by_environment("target__environment"),
+        by_project("target__project"),
         "operation",
     ]
     search_fields = [
@@ -71,11 +72,10 @@ class RunAdmin(RecordAdmin):
 @admin.register(Approval)
 class ApprovalAdmin(RecordAdmin):
     list_display = ["decided", "person_name", "decision", "as_roles", "of_run", "withdrawn"]
-    list_filter = ["decision", ("run__target__environment", admin.RelatedOnlyFieldListFilter)]
+    list_filter = ["decision", by_environment("run__target__environment")]
     search_fields = ["person_name", "comment", "plan_digest", "run__target__project__slug"]
     date_hierarchy = "at"
     fields = ["of_run", "person_name", "decision", "as_roles", "comment", "plan_digest", "decided", "withdrawn"]
-    readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:
         visible = Environment.objects.visible_to(request.user.pk)
@@ -104,14 +104,13 @@ class PlanAdmin(RecordAdmin):
     list_display = ["planned", "target", "span", "operation", "short_digest"]
     list_filter = [
         "operation",
-        ("target__environment", admin.RelatedOnlyFieldListFilter),
-        ("target__project", admin.RelatedOnlyFieldListFilter),
+        by_environment("target__environment"),
+        by_project("target__project"),
     ]
     search_fields = ["digest", "requested", "target__slug", "target__project__slug"]
     date_hierarchy = "at"
     fields = ["target", "operation", "span", "of_runs", "planned", "digest", "steps_shown", "sql_shown", "findings_shown",
               "parts_shown"]  # fmt: skip
-    readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
         plans = Plan.objects.filter(target__environment__in=Environment.objects.visible_to(request.user.pk))
@@ -131,7 +130,9 @@ class PlanAdmin(RecordAdmin):
 
     @admin.display(description="runs")
     def of_runs(self, plan: Plan) -> SafeString:
-        links = [link("web:run", f"Run {number}", number=number) for number in plan.runs.values_list("number", flat=True)]
+        links = [
+            link("web:run", f"Run {number}", number=number) for number in plan.runs.values_list("number", flat=True)
+        ]
         return SafeString(", ".join(links) or "–")
 
     @admin.display(description="steps")

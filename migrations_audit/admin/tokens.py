@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.options import unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -21,7 +21,6 @@ from migrations_audit.admin.base import actor_for, at
 from migrations_audit.admin.registry import RefusableAdmin, RefusableForm
 from migrations_audit.errors import PortalError
 from migrations_audit.models import ApiToken
-from migrations_audit.models.clock import database_now
 
 
 class TokenForm(RefusableForm):
@@ -41,7 +40,9 @@ class TokenForm(RefusableForm):
     class Meta:
         model = ApiToken
         fields = ["name"]
-        help_texts = {"name": "What uses it, like “deploy of market”. The audit shows your name and the token's prefix."}
+        help_texts = {
+            "name": "What uses it, like “deploy of market”. The audit shows your name and the token's prefix."
+        }
 
 
 @method_decorator(never_cache, name="changeform_view")
@@ -50,7 +51,7 @@ class TokenAdmin(RefusableAdmin):
     form = TokenForm
     change_form_template = "admin/migrations_audit/apitoken/change_form.html"
     list_display = ["name", "prefix", "owner", "scope_list", "created", "expires", "last_used", "revoked"]
-    list_filter = ["revoked_at"]
+    list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
     list_select_related = ["owner"]
     search_fields = ["name", "prefix", "owner__username"]
     hidden_fields = ("digest",)
@@ -72,7 +73,7 @@ class TokenAdmin(RefusableAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ["name", "scopes", "days"] if obj is None else self.shown
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:

@@ -22,6 +22,7 @@ _LEAVES: Final = re.compile(
     re.MULTILINE | re.IGNORECASE | re.VERBOSE,
 )
 _MARKS: Final = frozenset({"autocommit_block", "isolation_level"})
+_CONCURRENTLY: Final = "postgresql_concurrently"
 _LEAVING_CALLS: Final = frozenset(
     {
         "create_engine",
@@ -36,6 +37,7 @@ _LEAVING_CALLS: Final = frozenset(
 """Another connection, an end of the transaction, or SQL that stands in another file."""
 
 _EXECUTING: Final = frozenset({"execute", "exec_driver_sql", "text", "DDL"})
+_TEXTS: Final = (ast.Constant, ast.JoinedStr, ast.BinOp)
 _KNOWN: Final = (sys.stdlib_module_names - {"os", "subprocess"}) | {"alembic", "sqlalchemy", "sqlmodel", "geoalchemy2"}
 
 
@@ -55,10 +57,10 @@ def is_transactional(tree: ast.Module) -> bool:
         node.args[0] for node in nodes if isinstance(node, ast.Call) and _name(node.func) in _EXECUTING and node.args
     ]
     executed = {id(inner) for argument in arguments for inner in ast.walk(argument)}
-    texts = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in documentation]
+    texts = [node for node in nodes if isinstance(node, _TEXTS) and id(node) not in documentation]
     return not (
         any(_leaves_by_name(node) or _calls_for_effect(node, foreign) for node in nodes)
-        or any(_leaves_by_text(node, executed=id(node) in executed) for node in texts)
+        or any(_leaves_by_text(_text(node), executed=id(node) in executed) for node in texts)
         or any(_is_hidden(argument, shown) for argument in arguments)
     )
 
@@ -78,16 +80,27 @@ def _leaves_by_name(node: ast.AST) -> bool:
         return _name(node) in _MARKS
     if isinstance(node, ast.keyword):
         off = isinstance(node.value, ast.Constant) and not node.value.value
-        return node.arg in _MARKS or (node.arg == "postgresql_concurrently" and not off)
+        return node.arg in _MARKS or (node.arg == _CONCURRENTLY and not off)
     return isinstance(node, ast.Call) and _name(node.func) in _LEAVING_CALLS
 
 
-def _leaves_by_text(node: ast.Constant, *, executed: bool) -> bool:
+def _text(node: ast.expr) -> str:
+    """The text of a literal, an f-string or a sum of them, with ``?`` for what is filled in."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else "?"
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(_text, node.values))
+    if isinstance(node, ast.BinOp):
+        return _text(node.left) + (_text(node.right) if isinstance(node.op, ast.Add) else "")
+    return "?"
+
+
+def _leaves_by_text(text: str, *, executed: bool) -> bool:
     """Whether a text is such a statement. A column may be called ``commit``: a bare lower-case word must be executed to count."""
-    text = node.value
-    if not isinstance(text, str) or (text.isidentifier() and text.islower() and not executed and text not in _MARKS):
-        return False
-    return text in _MARKS or text == "postgresql_concurrently" or bool(_LEAVES.search(text))
+    if text in _MARKS or text == _CONCURRENTLY:
+        return True
+    is_name = text.isidentifier() and text.islower()
+    return (executed or not is_name) and bool(_LEAVES.search(text))
 
 
 def _is_hidden(node: ast.expr, shown: set[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.util
 import os
 import secrets
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from typing import TypeVar
 from opsportal.local import given, postgres, process, server, valkey
 
 PORTAL_DATABASE = "opsportal"
-STORIES = Path(__file__).resolve().parent.parent / "demo"  # the demo's Alembic projects lie here
 
 S = TypeVar("S", bound=server.PrivateServer)
 
@@ -53,7 +53,7 @@ class World:
             "PORTAL_SEALING_KEYS": process.secret_in(self._data / "sealing-key", _sealing_key),
             "PORTAL_MODE": "demo",
             "PORTAL_DATA": str(self._data),
-            "PORTAL_PROJECT_ROOTS": ",".join(filter(None, [os.environ.get("PORTAL_PROJECT_ROOTS"), str(STORIES)])),
+            "PORTAL_PROJECT_ROOTS": ",".join(_project_roots()),
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -76,6 +76,16 @@ class World:
         instance.start()
         self._private[name] = instance
         return instance
+
+
+def _project_roots() -> list[str]:
+    """Return where the demo's Alembic projects lie: the story's own, and a published package's; the user's roots stay."""
+    published = importlib.util.find_spec("optuna")
+    return [
+        *filter(None, [os.environ.get("PORTAL_PROJECT_ROOTS")]),
+        str(Path(__file__).resolve().parent.parent / "demo"),
+        *(published.submodule_search_locations or [] if published else []),
+    ]
 
 
 def _sealing_key() -> str:

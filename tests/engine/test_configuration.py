@@ -171,7 +171,7 @@ def test_an_absent_section_is_refused_with_the_sections_that_there_are() -> None
     assert "It has: jobs, users." in refusal("[jobs]\n[users]\n").message
 
 
-PASSWORD = "hunter2-%40-secret"  # noqa: S105
+PASSWORD = "hunter2-%40-secret"
 
 
 @pytest.mark.parametrize(

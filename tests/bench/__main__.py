@@ -1,0 +1,122 @@
+"""``dev.py bench``: what the portal costs beside the bare tool, measured in one run. It prints, and asserts nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import django
+import psycopg
+from django.core.management import call_command
+
+from opsportal.local import postgres, valkey
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MARKETEDGE = ROOT / "opsportal" / "demo" / "marketedge"
+
+
+def timed(act: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    act()
+    return time.perf_counter() - begin
+
+
+def summary(values: list[float]) -> str:
+    return f"median {statistics.median(values):7.3f} s  [{min(values):.3f} – {max(values):.3f}], n={len(values)}"
+
+
+class Targets:
+    """Fresh databases at revision 002, copied from one template."""
+
+    def __init__(self, server: postgres.Postgres) -> None:
+        self._server = server
+        server.create_database("template_002")
+        alembic(server.url("template_002"), "upgrade", "002")
+
+    def fresh(self) -> str:
+        name = f"bench_{secrets.token_hex(4)}"
+        with psycopg.connect(self._server.url(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_002')  # type: ignore[call-overload]
+        return self._server.url(name)
+
+
+def alembic(url: str, *words: str) -> None:
+    """Run the bare command, as a shell script would."""
+    environment = {**os.environ, "DATABASE_URL": url.replace("postgresql://", "postgresql+psycopg://", 1)}
+    command = [sys.executable, "-m", "alembic", *words]
+    subprocess.run(command, cwd=MARKETEDGE, env=environment, check=True, capture_output=True)
+
+
+def bench(rounds: int, readings: int, target_server: postgres.Postgres) -> None:
+    from tests.bench import portal_side  # Django is set up by now
+
+    targets = Targets(target_server)
+    side = portal_side.PortalSide(MARKETEDGE)
+    side.run_to_verdict(targets.fresh())  # warms caches on both sides
+    alembic(targets.fresh(), "upgrade", "003")
+    bare: list[float] = []
+    whole: list[float] = []
+    for _ in range(rounds):  # alternating, so that a busy minute hits both alike
+        bare_url, portal_url = targets.fresh(), targets.fresh()
+        bare.append(timed(lambda url=bare_url: alembic(url, "upgrade", "003")))  # type: ignore[misc]
+        whole.append(side.run_to_verdict(portal_url))
+    print(f"\n002 → 003 of the story, {rounds} rounds, alternating")
+    print(f"  bare `alembic upgrade 003`            {summary(bare)}")
+    print(f"  portal, claim to verdict              {summary(whole)}")
+    ours, theirs = statistics.median(whole), statistics.median(bare)
+    print(f"  ratio {ours / theirs:.2f}, added {ours - theirs:.3f} s")
+    url = targets.fresh()
+    place = side.place(url)
+    reading = [timed(lambda: side.observe(place)) for _ in range(readings)]
+    current = [timed(lambda: alembic(url, "current")) for _ in range(readings)]
+    print(
+        f"\n{readings} observations (identity, rows, catalog, scripts; stored, audited) against {readings} `alembic current`"
+    )
+    print(f"  `alembic current`                     {summary(current)}, total {sum(current):.1f} s")
+    print(f"  portal observation                    {summary(reading)}, total {sum(reading):.1f} s")
+    print(f"  ratio {sum(reading) / sum(current):.3f} (1 : {sum(current) / sum(reading):.0f})")
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="dev.py bench")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--readings", type=int, default=100)
+    options = parser.parse_args(words)
+    folder = Path(tempfile.mkdtemp(prefix="opsportal-bench-"))
+    folder.chmod(0o711)
+    portal, target, queue = (
+        postgres.Postgres(folder / "portal"),
+        postgres.Postgres(folder / "target"),
+        valkey.Valkey(folder / "valkey"),
+    )
+    try:
+        with portal, target, queue:
+            portal.create_database("opsportal")
+            os.environ.update(
+                DATABASE_URL=portal.url("opsportal"),
+                REDIS_URL=queue.url(),
+                SECRET_KEY=secrets.token_urlsafe(50),
+                PORTAL_MODE="test",
+                PORTAL_PROJECT_ROOTS=str(ROOT / "opsportal" / "demo"),
+                DJANGO_SETTINGS_MODULE="opsportal.settings",
+                LOG_LEVEL="ERROR",
+            )
+            django.setup()
+            call_command("migrate", verbosity=0)
+            bench(options.rounds, options.readings, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
