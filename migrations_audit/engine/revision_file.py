@@ -6,6 +6,7 @@ import ast
 import hashlib
 import posixpath
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from migrations_audit.engine import transactional, types
 _HEADER: Final = ("revision", "down_revision", "branch_labels", "depends_on")
 _LEGACY_NAME: Final = re.compile(r"([a-f0-9]+)\.py$")
 _MESSAGE_LENGTH: Final = 200
+_VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _ASK_THE_RUNNER: Final = (
     "Only running the file could tell, so no plan can be made from it. Write the value as plain text."
 )
@@ -45,10 +47,18 @@ def read(path: str, content: bytes) -> RevisionFile:
             tree = ast.parse(content, filename=path)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
-        problem = types.Problem(
-            "unreadable_file", path, f"{path} cannot be read as Python 3.11{line}. Correct the file."
-        )
-        return RevisionFile(None, (problem,))
+        return _unreadable(path, f"cannot be read as Python {_VERSION}{line}. Correct the file.")
+    try:
+        return _judged(tree, path, content)
+    except RecursionError:
+        return _unreadable(path, "is nested too deeply to be judged. Write it more simply.")
+
+
+def _unreadable(path: str, sentence: str) -> RevisionFile:
+    return RevisionFile(None, (types.Problem("unreadable_file", path, f"{path} {sentence}"),))
+
+
+def _judged(tree: ast.Module, path: str, content: bytes) -> RevisionFile:
     header = _Header(tree, path)
     revision = header.identifier()
     down_revisions = header.texts("down_revision")

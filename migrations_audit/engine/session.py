@@ -114,6 +114,7 @@ _STATES: Final = {
     "57014": ("timeout", "a statement took longer than its limit. Check the server's load"),
     "42501": ("permission", "this user may not read it. Grant SELECT on the version table and USAGE on its schema"),
     "53300": ("too_many_connections", "the server has no free connection. Wait, or raise the limit"),
+    "22021": ("other", "it holds names or text that are not valid in UTF-8. Rename them"),
     "57P03": ("starting_up", "the server is not accepting connections now. Wait and check again"),
     "57P": ("unreachable", "the server ended the connection. Check again when it is back"),
     "08": ("unreachable", "the connection broke. Check the route between the worker and the server"),
@@ -144,10 +145,6 @@ def connect(
             yield connection
         except psycopg.Error as error:
             raise _broken(url, error, expired=expired.is_set()) from None
-        except UnicodeDecodeError:
-            raise CannotRead(
-                f"{url.display()} could not be read: it holds names or text that are not valid UTF-8."
-            ) from None
 
 
 @contextlib.contextmanager

@@ -123,27 +123,20 @@ def read(
 
 def compare_identity(enrolled: Identity, found: Identity) -> IdentityCheck:
     """Say whether ``found`` is the enrolled database, and what else has changed since it was enrolled."""
-    differences = [
-        _changed(name, before, after)
-        for name, before, after in (
-            ("host", enrolled.endpoint.host, found.endpoint.host),
-            ("port", enrolled.endpoint.port, found.endpoint.port),
-            ("database of the URL", enrolled.endpoint.database, found.endpoint.database),
-            ("database's own name", enrolled.database, found.database),
-            ("database's oid", enrolled.database_oid, found.database_oid),
-        )
-        if before != after
-    ]
-    remarks = [
-        _changed(name, before, after)
-        for name, before, after in (
-            ("user", enrolled.user, found.user),
-            ("address that the server tells", enrolled.server_address, found.server_address),
-            ("port that the server tells", enrolled.server_port, found.server_port),
-            ("server version", enrolled.server_version, found.server_version),
-        )
-        if before != after
-    ]
+    then, now = enrolled.endpoint, found.endpoint
+    differences = _differing(
+        ("host", then.host, now.host),
+        ("port", then.port, now.port),
+        ("database of the URL", then.database, now.database),
+        ("database's own name", enrolled.database, found.database),
+        ("database's oid", enrolled.database_oid, found.database_oid),
+    )
+    remarks = _differing(
+        ("user", enrolled.user, found.user),
+        ("address that the server tells", enrolled.server_address, found.server_address),
+        ("port that the server tells", enrolled.server_port, found.server_port),
+        ("server version", enrolled.server_version, found.server_version),
+    )
     _compare_system(enrolled, found, differences, remarks)
     _compare_timeline(enrolled, found, differences, remarks)
     return IdentityCheck(matches=not differences, differences=tuple(differences), remarks=tuple(remarks))
@@ -171,6 +164,10 @@ def _changed(name: str, before: object, after: object) -> str:
     return (
         f"The {name} was {clean(str(before)) or 'not told'} at enrolment and is {clean(str(after)) or 'not told'} now."
     )
+
+
+def _differing(*facts: tuple[str, object, object]) -> list[str]:
+    return [_changed(name, before, after) for name, before, after in facts if before != after]
 
 
 def _compare_system(enrolled: Identity, found: Identity, differences: list[str], remarks: list[str]) -> None:

@@ -136,6 +136,18 @@ def test_a_statement_over_its_limit_is_a_timeout(database: Database) -> None:
     assert refusal(database, statement_timeout_ms=1).code == "timeout"
 
 
+def test_names_that_are_no_text_are_told(database: Database) -> None:
+    name = database.url.database
+    admin = Database(replace(database.url, database="postgres"))
+    admin.run(
+        f'DROP DATABASE "{name}"', f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+    )
+    with database.connect(client_encoding="SQL_ASCII") as connection:
+        connection.execute(b'CREATE TABLE "caf\xe9" (a integer)')
+
+    assert "not valid in UTF-8" in refusal(database).message
+
+
 def test_a_pooler_is_noticed_by_its_own_backend_key(database: Database) -> None:
     assert not database.read().pooled
 

@@ -124,6 +124,14 @@ def test_what_is_not_python_is_fatal(content: bytes) -> None:
     assert (found.code, found.fatal) == ("unreadable_file", True)
 
 
+@pytest.mark.parametrize("depth", [100, 900, 1500, 3000, 20000])
+def test_a_file_nested_without_end_is_judged_or_refused(depth: int) -> None:
+    deep = " + ".join(["'a'"] * depth)
+    for text in (f"revision = {deep}\ndown_revision = None{BODY}", f"{HEADER}{BODY}    op.execute({deep})\n"):
+        found = revision_file.read("002.py", text.encode())
+        assert found.revision is not None or found.problems[0].fatal
+
+
 def test_a_line_number_helps_to_find_the_error() -> None:
     assert "(line 3)" in problem(HEADER + "def (\n").sentence
 

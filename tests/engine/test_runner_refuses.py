@@ -304,7 +304,7 @@ def test_steps_other_than_planned_are_refused_before_the_first(
 )
 def test_a_pooler_before_the_server_is_refused(tmp_path: Path, target: Target, driver: str, env: str) -> None:
     given = target.connection()
-    with proxy.before(urls.parse(target.url), own_backend_key=True) as url:
+    with proxy.before(urls.parse(target.url), when=b"user", do=proxy.Proxy.pretend_to_pool) as url:
         request = running.upgrade_request(
             target, "r1", connection=replace(given, port=url.port), url=url.render(driver)
         )

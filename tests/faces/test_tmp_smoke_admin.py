@@ -6,7 +6,8 @@ from tests import people
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("who", ["root", "admin", "viewer"])
-def test_all(client, who):
+def test_all(client, who, settings, tmp_path):
+    settings.STATIC_ROOT = str(tmp_path)
     place = people.make_place()
     run = people.make_run(place, state="queued")
     User.objects.create_superuser("root", password=people.PASSWORD)

@@ -1,0 +1,12 @@
+FROM python:3.11-slim
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /srv/opsportal
+COPY requirements-production.lock ./
+RUN pip install --no-cache-dir --require-hashes -r requirements-production.lock && python -m compileall -q /usr/local/lib/python3.11/site-packages
+COPY manage.py pyproject.toml ./
+COPY opsportal opsportal
+COPY migrations_audit migrations_audit
+COPY templates templates
+RUN PORTAL_MODE=test SECRET_KEY=build DATABASE_URL=postgresql://build@localhost/build REDIS_URL=redis://localhost/0 \
+    python manage.py collectstatic --no-input && useradd --system --create-home portal
+USER portal
