@@ -169,6 +169,11 @@ def authenticate(*, secret: str, address: str) -> Actor:
     )
 
 
+def looks_like_secret(text: str) -> bool:
+    """Whether a text holds something shaped like a token's secret, wherever it should not be."""
+    return _SECRET.search(text) is not None
+
+
 def actor_name(owner: str, *, prefix: str) -> str:
     """How the audit names a token: its owner and its prefix; what all of an owner's begin with for an empty ``prefix``."""
     suffix = f" (token {prefix})" if prefix else " (token "

@@ -18,7 +18,7 @@ from migrations_audit.models import Environment, Membership
 
 class EnvironmentForm(VersionedForm):
     requirements = RequirementsField(
-        label="who must approve",
+        label="Who must approve",
         help_text="One per line: a count and an approver role, like “1 database-administrator” and “1 owner”. All are distinct "
         "people, and none is the requester. A role is held through a membership of the role Approver. Production needs one line.",
     )
@@ -26,7 +26,7 @@ class EnvironmentForm(VersionedForm):
     class Meta:
         model = Environment
         fields = ["slug", "name", "tier", "position", "queue"]
-        labels = {"slug": "short name"}
+        labels = {"slug": "Short name"}
         help_texts = {
             "slug": "Lower case, like production. It is part of every target's name and of the audit, so it stays as it is "
             "once something was read or run here.",

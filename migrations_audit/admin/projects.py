@@ -25,7 +25,7 @@ from migrations_audit.models import Project, Role, Target
 
 class ProjectForm(VersionedForm):
     extra_environment = VariablesField(
-        label="extra environment",
+        label="Extra environment",
         help_text="Further variables for env.py, one NAME=value per line. No secrets: everybody sees these. PATH, HOME, PYTHON…, "
         "LD_…, PG… and the portal's own names are not accepted.",
     )
@@ -40,7 +40,7 @@ class ProjectForm(VersionedForm):
             "slug", "name", "folder", "config_path", "ini_section", "url_delivery", "url_delivery_name", "driver",
             "version_table", "version_table_schema",
         ]  # fmt: skip
-        labels = {"slug": "short name", "url_delivery": "URL delivered as", "url_delivery_name": "variable or -x key"}
+        labels = {"slug": "Short name", "url_delivery": "URL delivered as", "url_delivery_name": "Variable or -x key"}
         help_texts = {
             "slug": "Lower case, like market. It is part of every target's name and of the audit, so it stays as it is once "
             "something was read or run.",
@@ -129,7 +129,7 @@ class TargetForm(VersionedForm):
     class Meta:
         model = Target
         fields = ["project", "environment", "slug"]
-        labels = {"slug": "short name"}
+        labels = {"slug": "Short name"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -160,7 +160,7 @@ class TargetAdmin(RegistryAdmin):
     search_fields = ["slug", "project__slug", "project__name", "environment__slug", "environment__name"]
     hidden_fields = ("url_reference", "identity")
     initial_from_link = ("project", "environment")
-    for_viewers = {"seen_version": None, "url_reference": "reference", "new_url": None}
+    for_viewers = {"seen_version": None, "url_reference": None, "new_url": None}
     fieldsets = [
         (None, {"fields": ["project", "environment", "slug", "seen_version"]}),
         (
@@ -210,7 +210,8 @@ class TargetAdmin(RegistryAdmin):
 
     @admin.display(description="read at")
     def read_at(self, target: Any) -> str:
-        return at(target.standing.observation.at) if target.standing.observation else "–"
+        observation = target.standing.observation
+        return f"{at(observation.at)}, {target.age} ago" if observation else "–"
 
     @admin.display(description="page")
     def page(self, target: Target) -> SafeString:

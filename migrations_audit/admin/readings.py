@@ -21,6 +21,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.timesince import timesince
 
 from migrations_audit.models import Observation, Target
 from migrations_audit.models.clock import database_now
@@ -34,12 +35,14 @@ def newest_observation(outer: str, column: str = "pk") -> Subquery:
 
 
 def with_standings(targets: Iterable[Any]) -> list[Any]:
-    """The targets (annotated with ``newest``), each with its ``standing`` at this moment."""
+    """The targets (annotated with ``newest``), each with its ``standing`` and ``age`` at this moment."""
     page = list(targets)
     observations = Observation.objects.defer("facts", "identity").in_bulk([each.newest for each in page if each.newest])
     now = database_now()
     for target in page:
-        target.standing = standing_of(observations.get(target.newest), now=now, environment=target.environment)
+        newest = observations.get(target.newest)
+        target.standing = standing_of(newest, now=now, environment=target.environment)
+        target.age = timesince(newest.at, now, depth=1) if newest else ""
     return page
 
 

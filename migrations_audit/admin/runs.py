@@ -20,7 +20,7 @@ HEAVY = ("sql", "sql_reason", "body", "steps", "findings", "options", "identity"
 
 @admin.register(MigrationRun)
 class RunAdmin(RecordAdmin):
-    list_display = ["run", "target", "span", "operation", "state", "verdict", "requester_name", "requested"]
+    list_display = ["run", "target", "span", "operation", "state", "verdict", "asked_by", "asked_at"]
     list_display_links = None
     list_filter = [
         "state",
@@ -64,8 +64,12 @@ class RunAdmin(RecordAdmin):
     def span(self, run: MigrationRun) -> str:
         return run.plan.span if run.plan is not None else f"asked for {run.requested}"
 
+    @admin.display(description="requester", ordering="requester_name")
+    def asked_by(self, run: MigrationRun) -> str:
+        return run.requester_name
+
     @admin.display(description="requested at", ordering="requested_at")
-    def requested(self, run: MigrationRun) -> str:
+    def asked_at(self, run: MigrationRun) -> str:
         return at(run.requested_at)
 
 

@@ -30,7 +30,7 @@ class TokenForm(RefusableForm):
         help_text="What the token may do in your name, where your roles allow it. No token can approve.",
     )
     days = forms.IntegerField(
-        label="lifetime in days",
+        label="Lifetime in days",
         initial=90,
         min_value=1,
         max_value=tokens.LONGEST_DAYS,

@@ -75,7 +75,7 @@ class _Lines:
         self._text += self._decoder.decode(data)
         end = self._text.rfind("\n") + 1
         if len(self._text) - end > MAX_LINE:
-            end = len(self._text)
+            end = self._text.rfind(" ") + 1 or len(self._text)
         text, self._text = self._text[:end], self._text[end:]
         return text
 

@@ -22,17 +22,17 @@ from migrations_audit.engine.types import RunLimits, RunnerExit
 from migrations_audit.errors import Invalid
 
 POLL_S: Final = 0.25
-GRACE_S: Final = 2.0
+GRACE_S: Final = 5.0
 TERM_S: Final = 3.0
 DRAIN_S: Final = 1.0
 DRAIN_READS: Final = 256
 CHUNK: Final = 64 * 1024
 
-_FORBIDDEN: Final = re.compile(r"PG|LD_|DYLD_|PYTHON|OPSPORTAL_|(?:PATH|HOME|TMPDIR)\Z", re.IGNORECASE)
+_FORBIDDEN: Final = re.compile(r"PG[A-Z]+|(?:LD|DYLD|OPSPORTAL)_.*|PYTHON.*|PATH|HOME|TMPDIR", re.IGNORECASE)
 
 
 class ForbiddenVariable(Invalid):
-    """A project's extra environment may not decide where a connection leads or what the interpreter loads."""
+    """A variable of the project may not decide where a connection leads or what the interpreter loads."""
 
     code = "forbidden_variable"
 
@@ -60,15 +60,20 @@ def run(
 
     ``on_event`` gets each event as a dict, ``on_output`` the stream's name and whole lines; in both the password is masked.
     ``stop`` is asked four times a second and answers None, ``cancel`` or ``lost_lease``. For such a reason, and at the
-    deadline, ``interrupt`` is called, which cancels the run's statements on the server; then the runner gets two seconds,
+    deadline, ``interrupt`` is called, which cancels the run's statements on the server; then the runner gets five seconds,
     SIGTERM, three more seconds, SIGKILL. Nothing that the runner started is alive when this returns or raises. An exception
     of a callback ends the runner and comes out of here.
 
-    The runner dies with the thread that calls this. Raises CannotStart and ForbiddenVariable.
+    A runner that a signal ended has the exit code 128 + signal. One that says what it never says, or leaves with code 0
+    without its last event, is ``ended_by`` ``protocol``. The runner dies with the thread that calls this.
+
+    Raises CannotStart and ForbiddenVariable.
     """
-    for name in request.extra_environment:
-        if _FORBIDDEN.match(name):
-            raise ForbiddenVariable(f"The project's extra environment may not set {name}. Remove it from the project.")
+    for name in (*request.extra_environment, request.url_delivery_name):
+        if _FORBIDDEN.fullmatch(name):
+            raise ForbiddenVariable(
+                f"The project may not set the variable {name}. Remove it from the project's settings."
+            )
     with tempfile.TemporaryDirectory(prefix="opsportal-run-", ignore_cleanup_errors=True) as home:
         child = children.Child(interpreter=interpreter, folder=folder, home=home)
         try:

@@ -10,35 +10,31 @@ from typing import Any, Final
 from migrations_audit.states import UrlDelivery
 
 MAX_LINE_BYTES: Final = 1024 * 1024
-MAX_EVENTS: Final = 200_000
-
-EVENTS: Final = frozenset(
-    {
-        "hello",
-        "connected",
-        "connection_failed",
-        "lock_waiting",
-        "lock_taken",
-        "refused",
-        "context",
-        "step_started",
-        "step_ended",
-        "version_written",
-        "statement_started",
-        "statement_ended",
-        "statement_failed",
-        "autocommit_entered",
-        "autocommit_left",
-        "commit",
-        "rollback",
-        "sql",
-        "error",
-        "no_connection",
-        "steps_missing",
-        "finished",
-    }
-)
-"""What the runner may say. The supervisor itself adds ``leftovers_killed``."""
+MAX_EVENTS: Final = {
+    "hello": "pid, python, alembic, sqlalchemy: the interpreter runs, nothing of the project is loaded yet",
+    "connected": "driver, backend_pid, identity facts, settings: a new connection, checked, with the settings read back",
+    "connection_failed": "type, sqlstate, message: the project's driver could not connect",
+    "lock_waiting": "holder, waited_ms: somebody else works on the target; at most once a second",
+    "lock_taken": "waited_ms: this session holds the target's lock; again when the lock moves to another session",
+    "refused": "code, message: the runner ended itself before it did what was not approved",
+    "context": "heads, steps, external_transaction, transaction_per_migration: Alembic is about to do the planned steps",
+    "step_started": "position, revision, direction",
+    "step_ended": "position, revision, direction, ms, statements: its own transaction, if it has one, is committed",
+    "version_written": "position, revision, direction, heads: not committed yet",
+    "statement_started": "position, revision, direction, index, text",
+    "statement_ended": "position, revision, direction, index, ms, rowcount",
+    "statement_failed": "type, sqlstate, message, statement: the project may still handle it",
+    "autocommit_entered": "all work before is committed",
+    "autocommit_left": "an autocommit block ended well",
+    "commit": "the server confirmed a COMMIT",
+    "rollback": "SQLAlchemy rolls back",
+    "sql": "text: a piece of the SQL of an offline run",
+    "error": "revision, type, sqlstate, message, statement, where: Alembic ended with this exception",
+    "no_connection": "message: Alembic returned without having connected",
+    "steps_missing": "message, steps: Alembic returned before the plan was at its end",
+    "finished": "ok, connections, steps_ended, version_writes, commits, commit_after_version, external_transaction, …",
+}
+"""What the runner may say, and with which facts. The supervisor itself adds ``leftovers_killed`` with a count."""
 
 
 class Malformed(Exception):

@@ -18,7 +18,7 @@ MAX_FILE_BYTES: Final = 8192
 class CannotResolve(PortalError):
     """The target's reference does not lead to a database URL here."""
 
-    code = "reference_not_resolved"
+    code = "cannot_resolve"
 
 
 def resolve(reference: str, *, environment: Mapping[str, str], unseal: Callable[[str], str]) -> TargetUrl:

@@ -204,7 +204,7 @@ class Guard:
         self._request = request
         self._events = events
         self._approved: Facts = request["connection"]
-        self._asserted: set[int] = set()
+        self._asserted: set[int] = set()  # connections whose arguments were looked at
         self._lock_holder: Any = None
         self.revisions: Sequence[str] = request["start"]  # what the version table has to hold at this moment
         self.connections = 0
@@ -362,7 +362,10 @@ class Guard:
         if holder is not None:
             was_idle = idle(holder)
             with contextlib.suppress(Exception):  # a session that is gone holds no lock
-                rows(holder, f"SELECT pg_advisory_unlock({', '.join(str(int(part)) for part in self._request['lock_key'])})")
+                rows(
+                    holder,
+                    f"SELECT pg_advisory_unlock({', '.join(str(int(part)) for part in self._request['lock_key'])})",
+                )
                 if was_idle:
                     holder.rollback()
         self._take_lock(connection, settle=lambda: None)  # a step's transaction may be open
@@ -449,11 +452,8 @@ class Watch:
 
         contexts: Any = MigrationContext
         dialects: Any = DefaultDialect
-        run_migrations, autocommit_block, do_commit = (
-            contexts.run_migrations,
-            contexts.autocommit_block,
-            dialects.do_commit,
-        )
+        run_migrations, autocommit_block = contexts.run_migrations, contexts.autocommit_block
+        do_commit = dialects.do_commit
 
         def watched_run(context: Any, **kw: Any) -> None:
             if not context.as_sql:
@@ -473,11 +473,8 @@ class Watch:
             do_commit(dialect, connection)
             self._committed(inner(connection))
 
-        contexts.run_migrations, contexts.autocommit_block, dialects.do_commit = (
-            watched_run,
-            watched_block,
-            watched_commit,
-        )
+        contexts.run_migrations, contexts.autocommit_block = watched_run, watched_block
+        dialects.do_commit = watched_commit
         event.listen(Engine, "rollback", self._rolled_back)
         event.listen(Engine, "before_cursor_execute", self._statement_started)
         event.listen(Engine, "after_cursor_execute", self._statement_ended)
@@ -490,15 +487,17 @@ class Watch:
         steps = [
             [step.revision.revision, "upgrade" if step.is_upgrade else "downgrade"] for step in plan(heads, context)
         ]
-        schema = context.dialect.default_schema_name
-        table, approved = context.version_table_schema or schema, self._table[0] or schema
         expected = self.remaining if self.last_call else self.remaining[: len(steps)]
-        if steps != expected or (table, context.version_table) != (approved, self._table[1]):
+        if steps != expected:
+            would, approved = (", ".join(step[0] for step in each)[:400] or "nothing" for each in (steps, expected))
             self._events.refuse(
-                "plan_differs",
-                f"Alembic would do {len(steps)} steps and note them in {table}.{context.version_table}; approved are "
-                f"{len(expected)} steps, noted in {approved}.{self._table[1]}, or another order. Plan again.",
-                steps=steps[:1000],
+                "plan_differs", f"Alembic would do {would}; approved is {approved}.", steps=steps[:1000]
+            )
+        schema = context.dialect.default_schema_name
+        table = [context.version_table_schema or schema, context.version_table]
+        if table != [self._table[0] or schema, self._table[1]]:
+            self._events.refuse(
+                "plan_differs", f"The project notes its revisions in {'.'.join(table)}, which nobody read."
             )
         external = bool(getattr(context, "_in_external_transaction", False))
         self.told["external_transaction"] |= external

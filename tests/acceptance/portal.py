@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import optuna
 import psycopg
 from django.conf import settings
 from django.db import connection
 
 from migrations_audit import sealing
-from migrations_audit.actions import approvals, runs, sweeps
+from migrations_audit.actions import runs, sweeps
 from migrations_audit.actors import worker
 from migrations_audit.models import MigrationRun, Project
 from migrations_audit.states import Operation
@@ -26,6 +28,7 @@ from tests.engine import runnable
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+OPTUNA = Path(optuna.__file__).parent / "storages" / "_rdb"
 SWEEP = worker("sweep@test")
 ENDED = ("applied", "failed", "error", "cancelled", "refused", "void", "plan_failed")
 
@@ -83,10 +86,51 @@ ENVIRONMENT = {"PORTAL_LEASE_S": "4", "PORTAL_RESEND_S": "2"}
 
 
 @dataclass
+class Web:
+    """A real web process, on a port of its own."""
+
+    database_url: str
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+    url: str = ""
+
+    def start(self) -> None:
+        port = free_port()
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "opsportal.asgi:application",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
+        command += ["--timeout-graceful-shutdown", "3", "--no-access-log"]
+        log = self.folder / "web.log"
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "DATABASE_URL": self.database_url, "PORTAL_DB_POOL": "1", **ENVIRONMENT},
+                stdout=output,
+                stderr=output,
+            )
+        wait_for(lambda: "Uvicorn running" in log.read_text(), within=60, what="the web process")
+        self.url = f"http://127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(15)
+
+
+@dataclass
 class Portal:
     """What a test drives. Each ``place`` is an environment with its people, a project from files, and a real target."""
 
     workers: Workers
+    web: Web
     roots: Path
     places: int = 0
 
@@ -94,9 +138,13 @@ class Portal:
         self, target_url: str, scripts: Sequence[runnable.Script], *, env: str = runnable.ONLINE_ENV, **more: object
     ) -> people.Place:
         """Register a project with these scripts, and the database behind ``target_url`` as its target."""
+        folder = runnable.write(self.roots / secrets.token_hex(4), scripts, env=env)
+        return self.register(target_url, folder, **more)
+
+    def register(self, target_url: str, folder: Path, **more: object) -> people.Place:
+        """Register the project in ``folder`` as it stands, and the database behind ``target_url`` as its target."""
         slug = f"a{self.places}"
         self.places += 1
-        folder = runnable.write(self.roots / f"{slug}-{secrets.token_hex(3)}", scripts, env=env)
         project = Project.objects.create(slug=slug, name=slug.upper(), folder=str(folder), **more)
         reference = f"sealed:{sealing.seal(target_url, keys=settings.PORTAL_SEALING_KEYS)}"
         return people.make_place(slug=slug, project=project, url_reference=reference, lock_budget_s=5, deadline_s=30)
@@ -137,12 +185,16 @@ class Portal:
 
         return wait_for(there, within=within, what=f"run {number} to be {' or '.join(states)}; {self._story(number)}")
 
-    def approved(self, place: people.Place, run: MigrationRun) -> None:
-        assert run.plan is not None
-        approvals.approve(actor=place.actor("dba"), number=run.number, digest=run.plan.digest)
-
     def _story(self, number: int) -> str:
         return f"workers said: {self.workers.said()[-1500:]}" if number else ""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def database_url(name: str) -> str:

@@ -81,3 +81,27 @@ def before(url: TargetUrl, *, when: bytes, do: Callable[[Proxy], None]) -> Itera
         yield replace(url, port=proxy.port)
     finally:
         proxy.close()
+
+
+@contextlib.contextmanager
+def refusing(url: TargetUrl, words: str) -> Iterator[TargetUrl]:
+    """Yield ``url`` at a place where something like a server refuses every connection with ``words``."""
+    fields = b"SFATAL\x00C57P03\x00M" + words.encode() + b"\x00\x00"
+    answer = b"E" + struct.pack("!i", len(fields) + 4) + fields
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client:
+                    client.recv(65536)
+                    client.sendall(b"N")  # no encryption
+                    client.recv(65536)
+                    client.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield replace(url, port=listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()

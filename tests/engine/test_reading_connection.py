@@ -105,6 +105,30 @@ def test_the_workers_environment_does_not_redirect_a_connection(
         assert database.read().identity.endpoint == database.url.endpoint
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("the database system is starting up", "starting_up"),
+        ("the database system is shutting down", "starting_up"),
+        ("the database system is not yet accepting connections", "starting_up"),
+        ("sorry, too many clients already", "too_many_connections"),
+        ("remaining connection slots are reserved for roles with the SUPERUSER attribute", "too_many_connections"),
+        ('no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", no encryption', "authentication"),
+        ('role "ssl" does not exist', "authentication"),
+        ('role "u" is not permitted to log in', "authentication"),
+        ("no such database: d", "no_such_database"),
+        ("Datenbank »d« existiert nicht", "other"),
+        ("out of shared memory", "other"),
+    ],
+)
+def test_a_refusal_is_known_by_its_words_and_the_words_are_told(database: Database, words: str, code: str) -> None:
+    with proxy.refusing(database.url, words) as url:
+        error = refusal(database, url)
+
+    assert error.code == code
+    assert words in error.message
+
+
 def test_a_server_that_accepts_and_says_nothing_is_a_timeout(database: Database) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = replace(database.url, port=silent.getsockname()[1])

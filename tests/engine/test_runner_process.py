@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -264,6 +265,12 @@ def test_an_event_that_the_runner_never_sends_ends_the_run(tmp_path: Path, targe
 
     assert outcome.exit.ended_by == "protocol"
     assert outcome.exit.signal == signal.SIGTERM
+
+
+def test_every_event_of_the_program_is_described() -> None:
+    said = re.findall(r"(?:emit|_tell)\(\s*\"([a-z_]+)\"", children.PROGRAM.read_text())
+
+    assert set(said) == set(protocol.EVENTS)
 
 
 def test_events_are_made_fit_to_store() -> None:

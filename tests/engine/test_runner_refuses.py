@@ -237,7 +237,8 @@ def test_the_lock_moves_to_the_migrating_session_when_an_earlier_one_stays_open(
 
 def test_the_lock_moves_between_the_sessions_of_an_async_project(tmp_path: Path, target: Target) -> None:
     env = dedent(runnable.ASYNC_ENV).replace(
-        "    async with engine.connect() as connection:", "    async with engine.connect(), engine.connect() as connection:"
+        "    async with engine.connect() as connection:",
+        "    async with engine.connect(), engine.connect() as connection:",
     )
     up = f'print("locks here:", op.get_bind().exec_driver_sql("{LOCKS_HERE}").scalar())'
     folder = runnable.write(tmp_path, [runnable.Script("r1", up)], env=env)

@@ -1,0 +1,147 @@
+"""Runs and their plans. A token asks and runs; there is no endpoint that decides, because a decision is a person's."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from ninja import Query, Router
+from ninja.responses import Status
+
+from migrations_audit import access
+from migrations_audit.actions import runs
+from migrations_audit.api import bearer, inputs, schemas
+from migrations_audit.errors import Invalid
+from migrations_audit.models import Evidence, LogLine, MigrationRun, Plan, Target
+from migrations_audit.queries import gate
+from migrations_audit.states import Outcome, Verdict
+
+router = Router(tags=["Runs"])
+
+
+class IdempotencyKeyUnsupported(Invalid):
+    """Idempotency-Key is not supported. Leave it out: asking again for what is still open answers 409 and names that run."""
+
+    code = "idempotency_key_unsupported"
+
+
+class NoSuchPlan(access.Hidden):
+    """There is no such plan, or you may not see it."""
+
+
+@router.get("/plans/{digest}", response=schemas.Plan, summary="Show a plan")
+def show_plan(request: HttpRequest, digest: str) -> schemas.Plan:
+    """What would run: revisions, SQL, findings, and all that its digest covers."""
+    actor = bearer.reader(request)
+    visible = Target.objects.visible_to(actor.user_id)
+    plans = Plan.objects.select_related("target__project", "target__environment", "snapshot")
+    plan = plans.defer("snapshot__archive", "snapshot__files", "snapshot__graph").filter(
+        digest=digest[:64], target__in=visible
+    )
+    if (found := plan.first()) is None or found.digest != digest:
+        raise NoSuchPlan
+    return schemas.Plan.of(found)
+
+
+@router.get("/runs", response=schemas.Runs, summary="List runs")
+def list_runs(request: HttpRequest, asked: Query[inputs.RunsAsked]) -> schemas.Runs:
+    """Runs on the targets that you may see, newest first."""
+    actor = bearer.reader(request)
+    rows = MigrationRun.objects.visible_to(actor.user_id)
+    if asked.target:
+        rows = rows.filter(target=access.get_target_for(actor, gate.target_id(asked.target)))
+    if asked.state is not None:
+        rows = rows.filter(state=asked.state.value)
+    if asked.environment:
+        rows = rows.filter(target__environment__slug=asked.environment)
+    if asked.requester:
+        rows = rows.filter(requester_name=asked.requester)
+    if asked.before is not None:
+        rows = rows.filter(number__lt=asked.before)
+    light = rows.select_related("target__project", "target__environment", "plan").defer("plan__sql", "plan__body")
+    found = list(light.order_by("-number")[: asked.limit + 1])
+    page = found[: asked.limit]
+    return schemas.Runs(
+        items=[schemas.RunSummary.of(row) for row in page],
+        next_before=page[-1].number if len(found) > len(page) else None,
+    )
+
+
+@router.post("/runs", response={201: schemas.Run}, summary="Request a run")
+def request_run(request: HttpRequest, payload: inputs.RunRequest, response: HttpResponse) -> Status[schemas.Run]:
+    """Ask for an upgrade or a rollback of one target. The same open request of the same person is refused with 409."""
+    if "Idempotency-Key" in request.headers:
+        raise IdempotencyKeyUnsupported
+    run = runs.request(
+        actor=bearer.actor_of(request),
+        target_id=gate.target_id(payload.target),
+        revision=payload.revision,
+        reason=payload.reason,
+        ticket=payload.ticket,
+        operation=payload.operation,
+        rolls_back=payload.rolls_back,
+    )
+    response["Location"] = reverse("api:show_run", kwargs={"number": run.number})
+    return Status(201, schemas.Run.of(run))
+
+
+@router.get("/runs/{int:number}", response=schemas.Run, summary="Show a run")
+def show_run(request: HttpRequest, number: int) -> schemas.Run:
+    """One run with its decisions and its steps."""
+    return schemas.Run.of(access.get_run_for(bearer.reader(request), number))
+
+
+@router.post("/runs/{int:number}/start", response=schemas.Run, summary="Run now")
+def start(request: HttpRequest, number: int, payload: inputs.Start) -> schemas.Run:
+    """Queue an approved run. The digest is that of the plan that you saw."""
+    return schemas.Run.of(runs.start(actor=bearer.actor_of(request), number=number, digest=payload.digest))
+
+
+@router.post("/runs/{int:number}/cancel", response=schemas.Run, summary="Cancel a run")
+def cancel(request: HttpRequest, number: int, payload: inputs.Nothing | None = None) -> schemas.Run:
+    """Cancel a queued run at once, or ask a running one to stop. It then ends with what the target says."""
+    return schemas.Run.of(runs.cancel(actor=bearer.actor_of(request), number=number))
+
+
+@router.post("/runs/{int:number}/withdraw", response=schemas.Run, summary="Withdraw a run")
+def withdraw(request: HttpRequest, number: int, payload: inputs.Withdrawal | None = None) -> schemas.Run:
+    """Take one's own request back before it starts."""
+    comment = payload.comment if payload else ""
+    return schemas.Run.of(runs.withdraw(actor=bearer.actor_of(request), number=number, comment=comment))
+
+
+@router.get("/runs/{int:number}/log", response=schemas.Log, summary="Read the log")
+def show_log(request: HttpRequest, number: int, asked: Query[inputs.LogAsked]) -> schemas.Log:
+    """The run's log after a line. Ask again with next_after until is_complete."""
+    run = access.get_run_for(bearer.reader(request), number)
+    found = list(LogLine.objects.filter(run=run, seq__gt=asked.after).order_by("seq")[: asked.limit + 1])
+    page = found[: asked.limit]
+    return schemas.Log(
+        run=run.number,
+        state=run.run_state,
+        items=[schemas.LogLine.model_validate(line) for line in page],
+        next_after=page[-1].seq if page else asked.after,
+        is_complete=run.is_terminal and len(found) == len(page),
+    )
+
+
+@router.get("/runs/{int:number}/evidence", response=schemas.RunEvidence, summary="Show the evidence")
+def show_evidence(request: HttpRequest, number: int) -> schemas.RunEvidence:
+    """What was checked after the run, and what was observed."""
+    run = access.get_run_for(bearer.reader(request), number)
+    return schemas.RunEvidence(
+        run=run.number,
+        verdict=Verdict(run.verdict),
+        verified_by=run.verified_by_id,
+        items=[
+            schemas.Check(
+                check=row.check_name,
+                expected=row.expected,
+                observed=row.observed,
+                outcome=Outcome(row.outcome),
+                detail=row.detail,
+                observation=row.observation_id,
+                at=row.at,
+            )
+            for row in Evidence.objects.filter(run=run).order_by("pk")
+        ],
+    )
