@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import F, Q
 
 from migrations_audit import dispatch, states
@@ -21,12 +23,13 @@ BATCH = 200
 
 
 def sweep(*, actor: Actor) -> bool:
-    """Do all of it once. False when another sweep is at work: beat is not a singleton, and need not be."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", SWEEP_LOCK)
-            (mine,) = cursor.fetchone()
-        if not mine:
+    """Do all of it once. False when another sweep is at work: beat is not a singleton, and need not be.
+
+    Each run is handled in a transaction of its own: an event holds the chain's lock to the end of its transaction, and a sweep
+    that held it while it waited for the next run's row could block a person's click and be blocked by it.
+    """
+    with _alone() as alone:
+        if not alone:
             return False
         for number in _overdue(RunState.AWAITING_APPROVAL, RunState.APPROVED):
             _expire(actor=actor, number=number)
@@ -36,6 +39,19 @@ def sweep(*, actor: Actor) -> bool:
         _reconcile_due()
         _observe_due()
     return True
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", SWEEP_LOCK)
+        (mine,) = cursor.fetchone()
+    try:
+        yield mine
+    finally:
+        if mine:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", SWEEP_LOCK)
 
 
 def see_worker(*, name: str, queues: list[str]) -> None:
@@ -51,7 +67,8 @@ def _overdue(*states: RunState) -> list[int]:
 @audit.action
 def _expire(*, actor: Actor, number: int) -> None:
     run = moves.lock(number)
-    if RunState.EXPIRED not in states.MOVES[run.run_state]:
+    overdue = run.expires_at is not None and run.expires_at <= database_now()
+    if not overdue or RunState.EXPIRED not in states.MOVES[run.run_state]:
         return
     moves.move(
         run,

@@ -50,7 +50,7 @@ def histories(draw: st.DrawFn) -> list[Spec]:
     return specs
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(histories())
 def test_heads_and_pending_are_alembics(specs: list[Spec]) -> None:
     ours = projects.read(specs)
@@ -98,7 +98,7 @@ def ancestors(ours: types.Graph, names: Iterable[str]) -> set[str]:
 REAL_ALEMBIC_STOPS = (util.CommandError, AssertionError, KeyError)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_steps_and_resulting_rows_are_alembics(data: st.DataObject) -> None:
     specs = data.draw(histories())
