@@ -1,4 +1,4 @@
-"""System checks: what must hold before the portal may be trusted with a database. ``manage.py check --database default`` runs all."""
+"""System checks: what must hold before the portal is trusted. ``manage.py check --database default`` runs all of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from migrations_audit import sealing
 from migrations_audit.errors import PortalError
 
 APP: Final = "migrations_audit"
+APPEND_ONLY: Final = ("auditevent", "observation", "evidence", "catalog", "snapshot", "plan", "logline")
 GUARDS: Final = frozenset(
-    {f"{table}_append_only" for table in "auditevent observation evidence catalog snapshot plan logline".split()}
-    | {
-        f"{table}_never_emptied"
-        for table in "auditevent observation evidence catalog snapshot plan logline migrationrun approval".split()
-    }
+    {f"{table}_append_only" for table in APPEND_ONLY}
+    | {f"{table}_never_emptied" for table in (*APPEND_ONLY, "migrationrun", "approval")}
     | {"auditevent_check_link", "migrationrun_check", "migrationrun_keep", "approval_check", "approval_keep"}
 )
 """The triggers that make a record a record. tests/project/test_system_checks.py compares them with the database's."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
 from django.db import connection
 
@@ -107,20 +109,27 @@ def make_place(
     for name, (role, approver_role) in ROLES.items():
         group, _ = Group.objects.get_or_create(name=f"{slug} {name}")
         Membership.objects.create(environment=place_environment, group=group, role=role, approver_role=approver_role)
-        user = User.objects.filter(username=name).first() or User.objects.create_user(
-            name, password=PASSWORD, is_staff=True
-        )
+        user = User.objects.filter(username=name).first() or make_user(name)
         user.groups.add(group)
         place.people[name] = user
-    place.people["outsider"] = User.objects.filter(username="outsider").first() or User.objects.create_user(
-        "outsider", password=PASSWORD, is_staff=True
-    )
+    place.people["outsider"] = User.objects.filter(username="outsider").first() or make_user("outsider")
     return place
+
+
+def make_user(name: str, *, superuser: bool = False) -> User:
+    """An account whose password is PASSWORD."""
+    return User.objects.create(username=name, password=_hashed(), is_staff=True, is_superuser=superuser)
+
+
+@functools.cache
+def _hashed() -> str:
+    # Hashing is slow on purpose. Once is enough for everybody.
+    return make_password(PASSWORD)
 
 
 def add_person(place: Place, name: str, *roles: tuple[str, str], superuser: bool = False) -> Actor:
     """One more person in the place, holding these (role, approver role) pairs, and only these."""
-    user = User.objects.create_user(name, password=PASSWORD, is_staff=True, is_superuser=superuser)
+    user = make_user(name, superuser=superuser)
     for role, approver_role in roles:
         group, _ = Group.objects.get_or_create(name=f"{place.environment.slug} {role} {approver_role}")
         Membership.objects.get_or_create(

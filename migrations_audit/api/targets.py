@@ -83,7 +83,7 @@ def observe(
 def show_gate(request: HttpRequest, asked: Query[inputs.GateAsked]) -> Status[schemas.Gate]:
     """Whether the target really has the revision that a deploy needs.
 
-    200 only for in_sync, which takes a fresh reading of the enrolled database. 409 when the reading says otherwise: behind, ahead,
+    200 only for in_sync, which takes a fresh reading of the enrolled database. 409 when it says otherwise: behind, ahead,
     unknown_revision, several_heads, not_initialised, wrong_database. 503 when no reading counts: could_not_read.
     """
     now = database_now()

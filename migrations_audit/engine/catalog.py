@@ -60,7 +60,7 @@ def read(connection: psycopg.Connection[TupleRow]) -> Catalog:
 
 
 def diff(before: Catalog | Mapping[str, str], after: Catalog | Mapping[str, str]) -> tuple[Change, ...]:
-    """What must be done to ``before`` to get ``after``, in the order in which a person wants to read it."""
+    """What makes ``after`` out of ``before``, in the order in which a person wants to read it."""
     old = before.body if isinstance(before, Catalog) else before
     new = after.body if isinstance(after, Catalog) else after
     changes = [

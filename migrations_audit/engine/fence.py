@@ -1,6 +1,7 @@
 """The tag on every connection of a run, and the fence: nothing of the run works on the target any more, proven.
 
 A lost worker leaves its statement running in the server, so that what is read before the fence can change afterwards.
+Every ``prefix`` here is ``prefix_for_run``, or a whole ``tag`` where only one epoch is meant.
 """
 
 from __future__ import annotations
@@ -66,7 +67,11 @@ _FIELDS: Final = sql.SQL("""
     greatest(0, extract(epoch FROM now() - coalesce(a.xact_start, a.backend_start, now())))::float8 AS age_s,
     concat_ws(': ', a.wait_event_type, a.wait_event) AS wait_event
 """)
-_OF_RUN: Final = sql.SQL("starts_with(a.application_name, %(prefix)s) AND a.pid <> pg_backend_pid()")
+# A whole tag means its epoch alone; e3 is not the beginning of e31.
+_OF_RUN: Final = sql.SQL("""
+    CASE WHEN right(%(prefix)s, 1) = ':' THEN starts_with(a.application_name, %(prefix)s)
+         ELSE a.application_name = %(prefix)s END AND a.pid <> pg_backend_pid()
+""")
 
 
 def _query(text: LiteralString) -> sql.Composed:
@@ -95,7 +100,7 @@ _TERMINATE: Final = _query(
 # Held to the end of its short transaction only: nothing to give back, and nothing that a pooler could leak.
 _TRY_LOCK: Final[LiteralString] = "SELECT pg_try_advisory_xact_lock(%(class)s, %(object)s)"
 _LOCK: Final = {"class": LOCK_KEY[0], "object": LOCK_KEY[1]}
-_PREFIX: Final = re.compile(r"opsportal:[a-z0-9-]+:run-[0-9]+:")
+_PREFIX: Final = re.compile(r"opsportal:[a-z0-9-]+:run-[0-9]+:(?:e[0-9]+)?")
 
 
 class NotARunPrefix(Invalid):

@@ -10,7 +10,9 @@ from typing import Any, Final
 from migrations_audit.states import UrlDelivery
 
 MAX_LINE_BYTES: Final = 1024 * 1024
-MAX_EVENTS: Final = {
+MAX_EVENTS: Final = 200_000
+
+EVENTS: Final = {
     "hello": "pid, python, alembic, sqlalchemy: the interpreter runs, nothing of the project is loaded yet",
     "connected": "driver, backend_pid, identity facts, settings: a new connection, checked, with the settings read back",
     "connection_failed": "type, sqlstate, message: the project's driver could not connect",

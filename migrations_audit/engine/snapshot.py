@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from migrations_audit import hashchain
-from migrations_audit.engine import types
+from migrations_audit.engine import redaction, types
 from migrations_audit.errors import Invalid
 
 FORMAT: Final = "opsportal-snapshot/1"
@@ -119,21 +119,24 @@ def files(archive: bytes) -> dict[str, bytes]:
 
 
 def source(archive: bytes, path: str) -> str:
-    """The text of one file for people to read; bytes that are not text appear as replacement characters.
+    """The text of one file for people to read.
 
-    A Python file is decoded in the encoding that it declares, which is what Python would run. Raises SnapshotRefused
-    when the snapshot has no such file.
+    A Python file is decoded in the encoding that it declares, which is what Python would run. Passwords are masked, and
+    characters that could make the text look like another (direction marks, control characters) become visible escapes.
+    Raises SnapshotRefused when the snapshot has no such file.
     """
     content = files(archive).get(path)
     if content is None:
         raise SnapshotRefused("no_such_file", f"The snapshot has no file {path!r}.")
-    if path.endswith(".py"):
-        try:
-            encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-            return content.decode(encoding)
-        except (SyntaxError, LookupError, UnicodeDecodeError):
-            pass
-    return content.decode("utf-8", "replace")
+    return redaction.Redactor(()).text(_decoded(content, is_python=path.endswith(".py")))
+
+
+def _decoded(content: bytes, *, is_python: bool) -> str:
+    try:
+        encoding = tokenize.detect_encoding(io.BytesIO(content).readline)[0] if is_python else "utf-8"
+        return content.decode(encoding)
+    except (SyntaxError, LookupError, UnicodeDecodeError):
+        return content.decode("utf-8", "replace")
 
 
 def _excluded(name: str) -> bool:

@@ -127,12 +127,21 @@ BEGIN
     IF NEW.verdict <> 'unverified' AND NEW.state NOT IN ('applied', 'failed') THEN
         RAISE EXCEPTION 'run %: no verdict in state %', OLD.number, NEW.state USING ERRCODE = 'integrity_constraint_violation';
     END IF;
+    -- Evidence of the reading that the verdict names: an earlier reading may have failed before the outcome was reconciled.
     IF NEW.verdict = 'verified' AND (
-        NOT EXISTS (SELECT 1 FROM migrations_audit_evidence WHERE run_id = NEW.number AND outcome = 'passed')
-        OR EXISTS (SELECT 1 FROM migrations_audit_evidence WHERE run_id = NEW.number AND outcome IN ('failed', 'could_not_run'))
+        NEW.state <> 'applied'
         OR NOT EXISTS (SELECT 1 FROM migrations_audit_observation WHERE id = NEW.verified_by_id AND run_id = NEW.number)
+        OR NOT EXISTS (
+            SELECT 1 FROM migrations_audit_evidence
+            WHERE run_id = NEW.number AND observation_id = NEW.verified_by_id AND outcome = 'passed'
+        )
+        OR EXISTS (
+            SELECT 1 FROM migrations_audit_evidence
+            WHERE run_id = NEW.number AND observation_id = NEW.verified_by_id AND outcome IN ('failed', 'could_not_run')
+        )
     ) THEN
-        RAISE EXCEPTION 'run %: verified needs evidence that all passed', OLD.number USING ERRCODE = 'integrity_constraint_violation';
+        RAISE EXCEPTION 'run %: verified needs evidence of its own reading that passed', OLD.number
+            USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;
 END $$;

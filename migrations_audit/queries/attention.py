@@ -35,12 +35,16 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Item:
-    """One sentence and the page on which to act: a run's or a target's."""
+    """A sentence, and what it is about: the page of that is where to act."""
 
     kind: str
     sentence: str
     target: Target
     run: MigrationRun | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.target.label if self.run is None else f"Run {self.run.number} on {self.target.label}"
 
 
 def worst_first(items: Iterable[Item]) -> list[Item]:
@@ -63,7 +67,7 @@ def of_targets(cells: Iterable[tuple[Target, Standing, MigrationRun | None]]) ->
         if (said := _said(target, standing)) is not None:
             items.append(Item(*said, target=target))
         if attempt is not None and (wrong := _wrong(attempt)):
-            items.append(Item("contradicted", f"Run {attempt.number} on {target}: {wrong}", target=target, run=attempt))
+            items.append(Item("contradicted", wrong, target=target, run=attempt))
     return items
 
 
@@ -73,12 +77,12 @@ def of_runs(runs: Iterable[MigrationRun], *, now: datetime, heard_queues: Collec
     for run in runs:
         state, queue = run.run_state, run.target.environment.queue
         if state is _S.OUTCOME_UNKNOWN:
-            items.append(Item("outcome_unknown", f"{run}: {run.sentence}", target=run.target, run=run))
+            items.append(Item("outcome_unknown", run.sentence, target=run.target, run=run))
         if state in (_S.REQUESTED, _S.QUEUED, _S.OUTCOME_UNKNOWN) and queue not in heard_queues:
-            sentence = f"{run} waits for a worker, and no live worker consumes the queue {queue}. Start one."
+            sentence = f"It waits for a worker, and no live worker consumes the queue {queue}. Start one."
             items.append(Item("no_worker", sentence, target=run.target, run=run))
         elif (since := _waits_since(run)) is not None and now - since > _patience(state):
-            sentence = f"{run} has been {run.get_state_display()} for {_hours(now - since)}. {run.sentence}"
+            sentence = f"It has been {run.get_state_display()} for {_hours(now - since)}. {run.sentence}"
             items.append(Item("waits_long", sentence, target=run.target, run=run))
     return items
 
@@ -86,16 +90,16 @@ def of_runs(runs: Iterable[MigrationRun], *, now: datetime, heard_queues: Collec
 def _said(target: Target, standing: Standing) -> tuple[str, str] | None:
     observation = standing.observation
     if standing.kind == NEVER_READ or observation is None:
-        return "never_read", f"{target} has never been read, so nothing is known about it. Press Check now."
+        return "never_read", "Never read, so nothing is known about it. Press Check now."
     if standing.kind == STALE:
-        return "stale", f"{target}: the last reading is too old to count. It said: {standing.words.partition(': was ')[2]}."
+        return "stale", f"The last reading is too old to count. It said: {standing.words.partition(': was ')[2]}."
     if standing.kind == TargetStatus.BEHIND:
         if target.environment.tier != Tier.PRODUCTION:
             return None
         first = observation.pending[0]["revision"] if observation.pending else "?"
-        return "production_behind", f"{target} is behind: {len(observation.pending)} pending, first {first}."
+        return "production_behind", f"Behind: {len(observation.pending)} pending, first {first}."
     if standing.kind in KINDS:
-        return standing.kind, f"{target}: {observation.sentence}"
+        return standing.kind, observation.sentence
     return None
 
 

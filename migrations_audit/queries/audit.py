@@ -12,15 +12,18 @@ from migrations_audit.actors import Actor
 from migrations_audit.models import AuditEvent, Environment
 
 PAGE = 50
+GIST = ("sentence", "comment", "reason", "phase", "code")
 
 
 @dataclass(frozen=True)
 class Found:
-    """One event with its body as text. ``run`` and ``target`` name the page of what it is about."""
+    """One event with its body as text. ``gist`` is what a person wrote or was told; ``run`` and ``target`` name the page of
+    what it is about."""
 
     event: AuditEvent
     actor: str
     address: str
+    gist: str
     facts: Sequence[tuple[str, str]]
     run: int | None
     target: int | None
@@ -72,11 +75,13 @@ def facts_of(event: AuditEvent) -> list[tuple[str, str]]:
 
 def _found(event: AuditEvent) -> Found:
     who: Mapping[str, Any] = event.facts["actor"]
+    facts: Mapping[str, Any] = event.facts["facts"]
     number = int(event.object_id) if event.object_id.isascii() and event.object_id.isdecimal() else None
     return Found(
         event=event,
         actor=f"{who['name']} ({who['kind']})",
         address=who["address"],
+        gist=next((_text(facts[name]) for name in GIST if facts.get(name)), ""),
         facts=facts_of(event),
         run=number if event.object_kind == "run" else None,
         target=number if event.object_kind == "target" else None,

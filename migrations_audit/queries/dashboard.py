@@ -5,7 +5,7 @@ The number of queries does not depend on the number of targets.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ from datetime import datetime
 from django.db.models import OuterRef, Subquery
 
 from migrations_audit.models import Approval, Environment, MigrationRun, Observation, Project, Target
+from migrations_audit.models.evidence import StatusChoice
 from migrations_audit.queries import attention, rights, standing, workers
 from migrations_audit.states import RunState
 
@@ -57,9 +58,12 @@ class Dashboard:
     rows: Sequence[Row]
     attention: Sequence[attention.Item]
     waiting: WaitingForMe
-    targets: int
-    in_sync: int
-    has_worker: bool
+    counts: Sequence[tuple[str, str, int]]
+    """Kind, words and number of targets, in the order of ``TargetStatus``."""
+
+    @property
+    def targets(self) -> int:
+        return sum(number for _, _, number in self.counts)
 
 
 def dashboard(*, user_id: int | None, now: datetime) -> Dashboard:
@@ -77,10 +81,14 @@ def dashboard(*, user_id: int | None, now: datetime) -> Dashboard:
         rows=_rows(environments, cells),
         attention=attention.worst_first(items),
         waiting=_waiting(user_id, open_runs, now),
-        targets=len(cells),
-        in_sync=sum(cell.standing.kind == "in_sync" for cell in cells),
-        has_worker=bool(heard),
+        counts=_counts(cells),
     )
+
+
+def _counts(cells: Sequence[Cell]) -> list[tuple[str, str, int]]:
+    found = Counter(cell.standing.kind for cell in cells)
+    words = {**dict(StatusChoice.choices), standing.STALE: "stale", standing.NEVER_READ: "never read"}
+    return [(kind, str(label), found[kind]) for kind, label in words.items() if found[kind]]
 
 
 def _cells(user_id: int | None, now: datetime) -> list[Cell]:

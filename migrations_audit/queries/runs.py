@@ -24,6 +24,8 @@ from migrations_audit.states import RunState
 LOG_TAIL = 500
 MOST_EVENTS = 500
 
+FOR_A_WORKER = (RunState.REQUESTED, RunState.QUEUED, RunState.OUTCOME_UNKNOWN)
+
 PARTS = {
     "scripts": "the script files (snapshot)",
     "sql": "the SQL",
@@ -116,7 +118,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         buttons=buttons,
         next_step=progress.next_step(run, buttons=buttons, blocked_by=blocked_by, now=now),
         blocked_by=blocked_by,
-        is_unheard=is_at_work(run) and environment.queue not in workers.heard_queues(now=now),
+        is_unheard=run.run_state in FOR_A_WORKER and environment.queue not in workers.heard_queues(now=now),
         slots=slots,
         decisions=decisions,
         my_role_counts=any(slot.approval is None and slot.role in held.approver_roles for slot in slots),
@@ -177,10 +179,4 @@ def title_of(run: MigrationRun) -> str:
 
 def is_at_work(run: MigrationRun) -> bool:
     """Whether a worker has the run or will take it up, so that a page without script reloads itself."""
-    return run.run_state in (
-        RunState.REQUESTED,
-        RunState.PLANNING,
-        RunState.QUEUED,
-        RunState.RUNNING,
-        RunState.OUTCOME_UNKNOWN,
-    )
+    return run.run_state in (*FOR_A_WORKER, RunState.PLANNING, RunState.RUNNING)

@@ -12,7 +12,7 @@ from django.core.paginator import Page, Paginator
 from migrations_audit.models import MigrationRun, Observation, Role, Target
 from migrations_audit.queries import rights, standing
 
-PAGE = 20
+PAGE = 10
 
 
 @dataclass(frozen=True)

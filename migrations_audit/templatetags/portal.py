@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from django import template
 from django.utils.html import format_html, format_html_join
@@ -104,6 +103,12 @@ def status_chip(status: str, words: str) -> SafeString:
 
 
 @register.simple_tag
+def count_chip(kind: str, words: str, number: int) -> SafeString:
+    """How many targets have a status."""
+    return _chip(*STANDINGS[kind], f"{number} {words}")
+
+
+@register.simple_tag
 def run_chip(run: MigrationRun) -> SafeString:
     """The state of a run with its verdict; only a verified run looks good."""
     tone, shape = VERDICTS.get(run.verdict, RUNS[run.state])
@@ -191,12 +196,6 @@ def revisions(rows: list[str] | None, absent: str = "no version table") -> SafeS
 def short(digest: str) -> SafeString:
     """The beginning of a digest, the whole at hand."""
     return format_html('<code class="digest" title="{}">{}</code>', digest, digest[:12])
-
-
-@register.filter
-def item(mapping: dict[str, Any] | None, name: str) -> Any:
-    """One entry of a mapping whose names are not known to the template."""
-    return (mapping or {}).get(name, "")
 
 
 def _chip(tone: str, shape: str, words: str) -> SafeString:

@@ -23,7 +23,7 @@ def execute(statement: str, *parameters: Any) -> int:
 
 
 @contextmanager
-def refused(*, match: str = "") -> Iterator[None]:
+def refused(*, match: str | None = None) -> Iterator[None]:
     """The database must refuse what happens inside, as an integrity error whose words match; nothing of it stays."""
     with pytest.raises(IntegrityError, match=match), transaction.atomic():
         yield

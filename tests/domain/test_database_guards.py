@@ -127,7 +127,7 @@ def test_a_run_that_has_ended_does_not_change_any_more(state: RunState, change: 
 def test_there_is_no_second_live_run_on_a_target() -> None:
     place = make_place()
     make_run(place, state="queued")
-    second = make_run(place, state="approved")
+    second = make_run(place, state="approved", revision="003")
 
     with raw.refused(match="one_live_run_per_target"):
         raw.execute(SET_STATE, "queued", second.number)
@@ -137,7 +137,7 @@ def test_there_is_no_second_live_run_on_a_target() -> None:
 def test_a_run_whose_outcome_is_not_known_blocks_its_target(state: str) -> None:
     place = make_place()
     raw.put_in(make_run(place, state="running"), RunState(state))
-    second = make_run(place, state="approved")
+    second = make_run(place, state="approved", revision="003")
 
     with raw.refused(match="one_live_run_per_target"):
         raw.execute(SET_STATE, "queued", second.number)

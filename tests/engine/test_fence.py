@@ -140,6 +140,15 @@ def test_a_prefix_that_is_not_one_runs_is_refused_before_anything_is_asked(datab
             call(database.url, prefix=prefix)
 
 
+def test_a_whole_tag_means_one_epoch(run: Run, database: Database) -> None:
+    with working(run, database.url):
+        assert len(fence.backends(database.url, prefix=run.tag)) == 1
+        assert fence.backends(database.url, prefix=run.tag[:-1] + "1") == ()
+
+    with database.connect(application_name=f"{run.tag}1"):
+        assert fence.terminate(database.url, prefix=run.tag) == 0
+
+
 def test_the_fence_ends_a_sleeping_backend_and_sees_its_lock_go(run: Run, database: Database) -> None:
     with working(run, database.url, lock=True) as ended:
         (backend,) = fence.backends(database.url, prefix=run.prefix)

@@ -437,6 +437,16 @@ def test_source_shows_what_python_would_run(folder: Path) -> None:
     assert snapshot.source(archive, "broken.py").endswith("\ufffd")
 
 
+def test_source_shows_no_password_and_no_disguise(folder: Path) -> None:
+    write(folder / "alembic.ini", "[alembic]\nsqlalchemy.url = postgresql://app:hunter2@db/app\n")
+    write(folder / "trick.py", "access = 'user\u202e' # \u2066admin\n")
+    archive = freeze(folder).archive
+
+    assert "hunter2" not in snapshot.source(archive, "alembic.ini")
+    assert "postgresql://app:" in snapshot.source(archive, "alembic.ini")
+    assert snapshot.source(archive, "trick.py").isascii()
+
+
 def test_source_of_an_absent_file_is_refused(folder: Path) -> None:
     with pytest.raises(snapshot.SnapshotRefused) as caught:
         snapshot.source(freeze(folder).archive, "absent.py")
