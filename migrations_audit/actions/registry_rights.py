@@ -46,6 +46,6 @@ def need(actor: Actor, verb: Verb, model: type[Model], *, environment: Environme
     place = f" of {environment.name}" if environment is not None else ""
     others = f", and so can an administrator{place}" if model in LOCAL else ""
     raise MayNotRegister(
-        f"{actor.name} may not {verb} a {model._meta.verbose_name}{place}. "
+        f"{actor.name} may not {verb} {model._meta.verbose_name_plural}{place}. "
         f"A superuser can, or can give the permission {verb}_{model._meta.model_name}{others}."
     )

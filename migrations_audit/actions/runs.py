@@ -101,6 +101,7 @@ def withdraw(*, actor: Actor, number: int, comment: str = "") -> MigrationRun:
     """Take a request back before it starts. The requester may, and an administrator of the environment."""
     run = moves.lock(number)
     access.get_target_for(actor, run.target_id)
+    access.need_scope(actor, "request")
     if actor.user_id != run.requester_id:
         access.need(actor, run.target.environment, Role.ADMINISTRATOR)
     moves.expect(

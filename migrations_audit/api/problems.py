@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from urllib.parse import quote
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
@@ -69,7 +70,7 @@ def _portal_error(request: HttpRequest, error: PortalError) -> HttpResponse:
     if request.method == "GET" and isinstance(actor, Actor) and isinstance(error, Denied | NotFound):
         # An action records its own denials; a look at something hidden is recorded here.
         route = request.resolver_match.route if request.resolver_match else ""
-        audit.record_denial(actor=actor, verb=f"GET {route}", error=error, object_id=request.path[:80])
+        audit.record_denial(actor=actor, verb=f"GET {route}", error=error, object_id=quote(request.path)[:80])
     field = (error.field or "") if isinstance(error, Invalid) else ""
     return response(_status(error), error.code, error.message, field=field)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from ninja import Query, Router
@@ -16,6 +18,8 @@ from migrations_audit.queries import gate
 from migrations_audit.states import Outcome, Verdict
 
 router = Router(tags=["Runs"])
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class IdempotencyKeyUnsupported(Invalid):
@@ -32,12 +36,11 @@ class NoSuchPlan(access.Hidden):
 def show_plan(request: HttpRequest, digest: str) -> schemas.Plan:
     """What would run: revisions, SQL, findings, and all that its digest covers."""
     actor = bearer.reader(request)
-    visible = Target.objects.visible_to(actor.user_id)
     plans = Plan.objects.select_related("target__project", "target__environment", "snapshot")
-    plan = plans.defer("snapshot__archive", "snapshot__files", "snapshot__graph").filter(
-        digest=digest[:64], target__in=visible
-    )
-    if (found := plan.first()) is None or found.digest != digest:
+    light = plans.defer("snapshot__archive", "snapshot__files", "snapshot__graph")
+    seen = light.filter(target__in=Target.objects.visible_to(actor.user_id))
+    found = seen.filter(digest=digest).first() if _DIGEST.fullmatch(digest) else None
+    if found is None:
         raise NoSuchPlan
     return schemas.Plan.of(found)
 

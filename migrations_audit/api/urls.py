@@ -24,7 +24,7 @@ def _answering(view: View) -> View:
     def answering(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         answer = view(request, *args, **kwargs)
         if answer.status_code == 405:
-            allowed = answer["Allow"]
+            allowed = ", ".join(sorted(answer["Allow"].split(", ")))
             answer = problems.response(405, "method_not_allowed", f"This address takes {allowed}.")
             answer["Allow"] = allowed
         if not answer.has_header("Cache-Control"):

@@ -11,10 +11,10 @@ from typing import Final
 
 from alembic.script import revision as alembic_revision
 
+from migrations_audit import requests
 from migrations_audit.engine import configuration, revision_file, types
 
 VERSION_COLUMN_LENGTH: Final = 32
-RESERVED: Final = frozenset({"head", "heads", "base", "current"})
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.]+")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 _REVISION_NAME: Final = re.compile(r"(?!\.#|__init__).*\.py")
@@ -161,7 +161,7 @@ def _name_problems(revisions: Sequence[types.Revision]) -> Iterator[types.Proble
     labels: set[str] = set()
     for item in revisions:
         for label in item.branch_labels:
-            if not _LABEL.fullmatch(label) or label in RESERVED:
+            if not _LABEL.fullmatch(label) or label in requests.RESERVED:
                 sentence = f"The branch label {label!a} in {item.path} cannot be used in a request. Rename it."
                 yield types.Problem("label_unusable", item.path, sentence, fatal=False)
             if label in labels or label in paths:
@@ -176,7 +176,7 @@ def _identifier_problems(name: str, path: str) -> Iterator[types.Problem]:
     if not _IDENTIFIER.fullmatch(name):
         sentence = f"The revision id {name!a} in {path} may hold only ASCII letters, digits, '_' and '.'. Rename it."
         yield types.Problem("forbidden_characters", path, sentence)
-    elif name in RESERVED:
+    elif name in requests.RESERVED:
         yield types.Problem(
             "reserved_word", path, f"{path} calls its revision {name!r}, a word of Alembic's. Rename it."
         )

@@ -14,7 +14,7 @@ from alembic.script import revision as alembic_revision
 
 from migrations_audit.engine import graph as graphs
 from migrations_audit.engine import types
-from migrations_audit.engine.request import RevisionRefused
+from migrations_audit.requests import RevisionRefused
 from migrations_audit.states import Operation
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from migrations_audit.engine import request as requests
+from migrations_audit import requests
 from migrations_audit.engine import types
 from migrations_audit.engine.position import Position, listed
 from migrations_audit.engine.position import UnknownRevision as UnknownRevision
-from migrations_audit.engine.request import RevisionRefused as RevisionRefused
+from migrations_audit.requests import RevisionRefused as RevisionRefused
 from migrations_audit.states import Operation
 
 

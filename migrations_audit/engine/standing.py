@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrations_audit.engine import graph as graphs
 from migrations_audit.engine import types
 from migrations_audit.engine.position import Position, UnknownRevision, listed
-from migrations_audit.engine.request import RevisionRefused
+from migrations_audit.requests import RevisionRefused
 from migrations_audit.states import Operation, TargetStatus
 
 

@@ -64,7 +64,7 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         requested=run.requested,
         from_revisions=resolution.start,
         to_revisions=resolution.result,
-        destination=resolution.destination,
+        destination=[resolve.argument(resolution)],
         steps=[step.as_dict() for step in resolution.steps],
         sql=sql.sql or "",
         sql_reason=sql.reason,

@@ -31,7 +31,7 @@ class Found:
 
 @dataclass(frozen=True)
 class AuditPage:
-    """Newest first. ``older_than`` and ``newer_than`` are the sequence numbers to go on from; None where there is nothing more."""
+    """Newest first. ``older_than`` and ``newer_than`` are sequence numbers to go on from; None where there is no more."""
 
     found: Sequence[Found]
     older_than: int | None

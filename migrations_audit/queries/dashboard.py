@@ -15,7 +15,7 @@ from django.db.models import OuterRef, Subquery
 from migrations_audit.models import Approval, Environment, MigrationRun, Observation, Project, Target
 from migrations_audit.models.evidence import StatusChoice
 from migrations_audit.queries import attention, rights, standing, workers
-from migrations_audit.states import RunState
+from migrations_audit.states import LIVE
 
 MOST_OPEN_RUNS = 500
 HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
@@ -92,33 +92,26 @@ def _counts(cells: Sequence[Cell]) -> list[tuple[str, str, int]]:
 
 
 def _cells(user_id: int | None, now: datetime) -> list[Cell]:
-    observed = Observation.objects.filter(target=OuterRef("pk")).order_by("-at", "-id").values("pk")[:1]
-    attempted = (
-        MigrationRun.objects.filter(target=OuterRef("pk"), started_at__isnull=False).order_by("-number").values("pk")[:1]
-    )
-    targets = list(
-        Target.objects.visible_to(user_id)
-        .select_related("project", "environment")
-        .annotate(newest_observation=Subquery(observed), newest_attempt=Subquery(attempted))
-    )
-    observations = Observation.objects.defer("facts", "identity").in_bulk(
-        [found for each in targets if (found := each.newest_observation)]
-    )
-    attempts = MigrationRun.objects.select_related("plan").defer(*HEAVY).in_bulk(
-        [found for each in targets if (found := each.newest_attempt)]
-    )
+    visible = Target.objects.visible_to(user_id)
+    of_target = {"target": OuterRef("pk")}
+    observed = Observation.objects.filter(**of_target).order_by("-at", "-id").values("pk")[:1]
+    attempted = MigrationRun.objects.filter(**of_target, started_at__isnull=False).order_by("-number").values("pk")[:1]
+    newest = {pk: found for pk, *found in visible.values_list("pk", Subquery(observed), Subquery(attempted))}
+    observations = Observation.objects.defer("facts", "identity").in_bulk([found[0] for found in newest.values()])
+    attempts = MigrationRun.objects.in_bulk([found[1] for found in newest.values()])
     open_runs = _open_runs(user_id)
-    return [
-        Cell(
-            target=each,
-            standing=standing.standing_of(
-                observations.get(each.newest_observation), now=now, environment=each.environment
-            ),
-            last_attempt=attempts.get(each.newest_attempt),
-            open_runs=open_runs.get(each.pk, ()),
+    cells = []
+    for each in visible.select_related("project", "environment"):
+        observation, attempt = newest.get(each.pk, (None, None))
+        cells.append(
+            Cell(
+                target=each,
+                standing=standing.standing_of(observations.get(observation), now=now, environment=each.environment),
+                last_attempt=attempts.get(attempt),
+                open_runs=open_runs.get(each.pk, ()),
+            )
         )
-        for each in targets
-    ]
+    return cells
 
 
 def _open_runs(user_id: int | None) -> Mapping[int, Sequence[MigrationRun]]:
@@ -148,7 +141,7 @@ def _waiting(user_id: int | None, open_runs: Sequence[MigrationRun], now: dateti
     for item in Approval.objects.filter(run__in=waiting, withdrawn_at__isnull=True):
         decisions[item.run_id].append(item)
     approvers = rights.approvers_in({run.target.environment_id for run in waiting})
-    live = {run.target_id for run in open_runs if run.run_state in (RunState.QUEUED, RunState.RUNNING, RunState.OUTCOME_UNKNOWN)}
+    live = {run.target_id for run in open_runs if run.run_state in LIVE}
     to_decide, to_start = [], []
     for run in waiting:
         environment = run.target.environment

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from django.db.models import Count, Q
-
-from migrations_audit.models import LogLine, MigrationRun, RunStep
+from migrations_audit.models import Approval, LogLine, MigrationRun, RunStep
 
 PAGE = 500
 
@@ -28,7 +26,7 @@ class StateNow(TypedDict):
     phase: str
     sentence: str
     cancel_requested: bool
-    approvals: int
+    decisions: int
     steps: list[StepNow]
 
 
@@ -55,14 +53,10 @@ def glance(number: int, *, user_id: int | None, after: int) -> Glance | None:
 
     The state is read before the lines, so that whoever sees an ended run also gets its last lines.
     """
-    run = (
-        MigrationRun.objects.visible_to(user_id)
-        .filter(number=number)
-        .annotate(standing_approvals=Count("approvals", filter=Q(approvals__withdrawn_at__isnull=True)))
-        .first()
-    )
+    run = MigrationRun.objects.visible_to(user_id).filter(number=number).first()
     if run is None:
         return None
+    decisions = Approval.objects.filter(run_id=number, withdrawn_at__isnull=True).count()
     steps = list(RunStep.objects.filter(run_id=number))
     lines = list(LogLine.objects.filter(run_id=number, seq__gt=after).order_by("seq")[: PAGE + 1])
     return Glance(
@@ -73,7 +67,7 @@ def glance(number: int, *, user_id: int | None, after: int) -> Glance | None:
             "phase": run.phase,
             "sentence": run.sentence,
             "cancel_requested": run.cancel_requested_at is not None,
-            "approvals": run.standing_approvals,
+            "decisions": decisions,
             "steps": [
                 {"position": step.position, "revision": step.revision, "state": step.state, "ms": step.duration_ms}
                 for step in steps

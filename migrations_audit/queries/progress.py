@@ -48,6 +48,21 @@ _REACHED = {
 }
 
 
+_LOOK_AGAIN = "Read the evidence and the log, then plan again from where the target is now."
+_NEXT = {
+    S.REQUESTED: "A worker freezes the scripts, reads the target and writes the plan. Then people decide.",
+    S.PLANNING: "A worker freezes the scripts, reads the target and writes the plan. Then people decide.",
+    S.AWAITING_APPROVAL: "When the policy is met, an operator can press Run now.",
+    S.RUNNING: "The verdict follows after the target has been read back on a fresh connection.",
+    S.OUTCOME_UNKNOWN: "Nobody guesses: the target is fenced and read, then this page says what reached it.",
+    S.APPLIED: "",
+    S.FAILED: _LOOK_AGAIN,
+    S.ERROR: _LOOK_AGAIN,
+    S.PLAN_FAILED: "Correct what the sentence names, then ask again from the target's page.",
+}
+_OVER = "Nothing of this run reaches the target any more. Ask again from the target's page if it is still needed."
+
+
 def stages_of(run: MigrationRun) -> list[Stage]:
     """The six stages of a run with their marks."""
     times = (run.requested_at, run.planned_at, run.approved_at, run.queued_at, run.started_at, run.finished_at)
@@ -73,36 +88,26 @@ def stages_of(run: MigrationRun) -> list[Stage]:
 def next_step(run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime) -> str:
     """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say."""
     match run.run_state:
-        case S.REQUESTED | S.PLANNING:
-            return "A worker freezes the scripts, reads the target and writes the plan. Then people decide."
         case S.AWAITING_APPROVAL if buttons.approve:
             return "Read what will run, then approve or reject it. Your decision binds exactly this plan."
-        case S.AWAITING_APPROVAL:
-            return "When the policy is met, an operator can press Run now."
-        case S.APPROVED if run.expires_at is not None and run.expires_at <= now:
-            return "The approval has expired. Request it again."
-        case S.APPROVED if blocked_by is not None:
-            return f"{blocked_by} is {blocked_by.get_state_display()}; this run can start when that one has ended."
-        case S.APPROVED if buttons.start:
-            return "Press Run now to queue it. Approvals, policy and settings are checked again before anything is touched."
         case S.APPROVED:
-            return "An operator of the environment can press Run now."
+            return _before_start(run, buttons=buttons, blocked_by=blocked_by, now=now)
         case S.QUEUED:
             return f"A worker that consumes {run.target.environment.queue} takes it up."
         case S.RUNNING if run.cancel_requested_at is not None:
             return f"{run.cancel_requested_by} asked to cancel. The run ends with what the target then says."
-        case S.RUNNING:
-            return "The verdict follows after the target has been read back on a fresh connection."
-        case S.OUTCOME_UNKNOWN:
-            return "Nobody guesses: the target is fenced and read, then this page says what reached it."
-        case S.APPLIED:
-            return ""
-        case S.FAILED | S.ERROR:
-            return "Read the evidence and the log, then plan again from where the target is now."
-        case S.PLAN_FAILED:
-            return "Correct what the sentence names, then ask again from the target's page."
-        case _:
-            return "Nothing of this run reaches the target. Ask again from the target's page if it is still needed."
+        case state:
+            return _NEXT.get(state, _OVER)
+
+
+def _before_start(run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime) -> str:
+    if run.expires_at is not None and run.expires_at <= now:
+        return "The approval has expired. Request it again."
+    if blocked_by is not None:
+        return f"{blocked_by} is {blocked_by.get_state_display()}; this run can start when that one has ended."
+    if buttons.start:
+        return "Press Run now to queue it. Approvals, policy and settings are checked again before anything is touched."
+    return "An operator of the environment can press Run now."
 
 
 def _position(run: MigrationRun) -> int:

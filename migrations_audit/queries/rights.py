@@ -1,4 +1,7 @@
-"""What a person holds, and which buttons that gives on a run. The actions ask again; this is for showing only what may be pressed."""
+"""What a person holds, and which buttons that gives on a run.
+
+The actions ask again; this only keeps buttons off a page that could not be pressed.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,9 @@ class Buttons:
 
     @property
     def any(self) -> bool:
-        return any((self.approve, self.reject, self.take_back, self.withdraw, self.start, self.cancel, self.plan_rollback))
+        return any(
+            (self.approve, self.reject, self.take_back, self.withdraw, self.start, self.cancel, self.plan_rollback)
+        )
 
 
 def rights_of(user_id: int | None) -> Mapping[int, Rights]:
@@ -72,9 +77,7 @@ def rights_of(user_id: int | None) -> Mapping[int, Rights]:
 def approvers_in(environments: Iterable[int]) -> Mapping[int, Mapping[int, tuple[str, frozenset[str]]]]:
     """By environment and person: the person's name and approver roles. Active people only, one query."""
     rows = (
-        Membership.objects.filter(
-            environment__in=list(environments), role=Role.APPROVER, group__user__is_active=True
-        )
+        Membership.objects.filter(environment__in=list(environments), role=Role.APPROVER, group__user__is_active=True)
         .order_by("group__user__username")
         .values_list("environment_id", "group__user__id", "group__user__username", "approver_role")
     )

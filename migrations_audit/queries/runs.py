@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from migrations_audit.models import (
     Approval,
@@ -105,7 +104,11 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
     decisions = list(Approval.objects.filter(run=run).order_by("at"))
     standing = [item for item in decisions if item.withdrawn_at is None]
     blocked_by = (
-        MigrationRun.objects.live().filter(target=run.target).exclude(number=run.number).select_related("target").first()
+        MigrationRun.objects.live()
+        .filter(target=run.target)
+        .exclude(number=run.number)
+        .select_related("target")
+        .first()
     )
     buttons = rights.buttons_of(run, rights=held, standing=standing, now=now, is_blocked=blocked_by is not None)
     approvers = rights.approvers_in([environment.pk]).get(environment.pk, {})
@@ -125,9 +128,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         parts=_parts(run.plan),
         steps=steps,
         evidence=list(Evidence.objects.filter(run=run).select_related("observation")),
-        observations=list(
-            Observation.objects.filter(run=run).order_by("at", "id").defer("facts", "pending", "heads")
-        ),
+        observations=list(Observation.objects.filter(run=run).order_by("at", "id").defer("facts", "pending", "heads")),
         entries=_entries(run),
         rollbacks=list(MigrationRun.objects.filter(rolls_back=run).order_by("number")),
     )
@@ -139,7 +140,7 @@ def log_tail(run: MigrationRun) -> LogTail:
 
 
 def _slots(
-    run: MigrationRun, standing: Sequence[Approval], approvers: dict[int, tuple[str, frozenset[str]]] | Any
+    run: MigrationRun, standing: Sequence[Approval], approvers: Mapping[int, tuple[str, frozenset[str]]]
 ) -> list[Slot]:
     environment = run.target.environment
     match = rights.match_of(environment, standing, approvers)
@@ -161,7 +162,7 @@ def _parts(plan: Plan | None) -> list[Part]:
     if plan is None:
         return []
     names = [name for name in PARTS if name in plan.parts] + sorted(set(plan.parts) - set(PARTS))
-    return [Part(name, PARTS.get(name, name), plan.parts[name]) for name in names]
+    return [Part(name, PARTS.get(name) or name, plan.parts[name]) for name in names]
 
 
 def _entries(run: MigrationRun) -> list[Entry]:

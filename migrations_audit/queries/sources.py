@@ -6,7 +6,6 @@ import hashlib
 import io
 import tarfile
 import tokenize
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,14 +47,18 @@ def _read(archive: bytes, *, wanted: set[str]) -> dict[str, bytes] | None:
 def _source(step: dict[str, Any], contents: dict[str, bytes] | None) -> Source:
     path = step["path"]
     if contents is None:
-        return Source(step, "", f"The snapshot's archive cannot be read, so {path} is not shown. Do not approve this plan.")
+        return Source(
+            step, "", f"The snapshot's archive cannot be read, so {path} is not shown. Do not approve this plan."
+        )
     content = contents.get(path)
     if content is None:
         return Source(step, "", f"The snapshot holds no file {path}. Do not approve this plan.")
     if len(content) > LONGEST_SOURCE:
         return Source(step, "", f"{path} is longer than {LONGEST_SOURCE:,} bytes and is not shown here.")
     if hashlib.sha256(content).hexdigest() != step["sha256"]:
-        return Source(step, "", f"The file {path} is not the one of the plan: its SHA-256 differs. Do not approve this plan.")
+        return Source(
+            step, "", f"The file {path} is not the one of the plan: its SHA-256 differs. Do not approve this plan."
+        )
     return Source(step, _decoded(content))
 
 

@@ -11,6 +11,7 @@ from django.core.paginator import Page, Paginator
 
 from migrations_audit.models import MigrationRun, Observation, Role, Target
 from migrations_audit.queries import rights, standing
+from migrations_audit.states import TargetStatus
 
 PAGE = 10
 
@@ -44,10 +45,8 @@ def target_page(
     """Everything that the page of ``target`` shows to one person who may see it."""
     held = rights.rights_of(user_id).get(target.environment_id, rights.Rights(user_id))
     observations = Observation.objects.filter(target=target)
-    newest = observations.first()
-    read = newest if newest is not None and newest.was_read else observations.filter(identity__isnull=False).exclude(
-        status="wrong_database"
-    ).select_related("snapshot").first()
+    reached = observations.filter(identity__isnull=False).exclude(status=TargetStatus.WRONG_DATABASE.value)
+    newest, read = observations.first(), reached.select_related("snapshot").defer("snapshot__archive").first()
     runs = MigrationRun.objects.filter(target=target).select_related("plan")
     return TargetPage(
         target=target,
@@ -70,11 +69,7 @@ def below(graph: Mapping[str, Any], rows: Sequence[str]) -> list[Choice]:
     while level:
         found.update(dict.fromkeys(name for name in level if name not in found))
         level = [
-            parent
-            for name in level
-            if name in known
-            for parent in known[name]["down_revisions"]
-            if parent not in found
+            parent for name in level if name in known for parent in known[name]["down_revisions"] if parent not in found
         ]
     return [Choice(name, str(known[name].get("message", ""))) for name in found if name in known]
 

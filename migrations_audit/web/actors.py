@@ -12,6 +12,4 @@ def actor_of(request: HttpRequest) -> Actor:
     address = str(request.META.get("REMOTE_ADDR", ""))
     if not request.user.is_authenticated:
         return Actor(kind=ActorKind.ANONYMOUS, name="a stranger", address=address)
-    return Actor(
-        kind=ActorKind.USER, name=request.user.get_username(), user_id=request.user.pk, address=address
-    )
+    return Actor(kind=ActorKind.USER, name=request.user.get_username(), user_id=request.user.pk, address=address)

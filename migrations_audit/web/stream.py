@@ -57,7 +57,7 @@ class Wakeups:
 async def listening(number: int) -> AsyncIterator[Wakeups]:
     """Wake-ups of run ``number``, subscribed before this returns. Without Redis they come by the clock."""
     client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=2)
-    pubsub = client.pubsub()
+    pubsub: Any = client.pubsub()
     subscribed = True
     try:
         await pubsub.subscribe(dispatch.channel(number))

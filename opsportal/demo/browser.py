@@ -115,7 +115,7 @@ class Browser:
     def sign_in(self, username: str, password: str) -> None:
         """Fill in the sign-in page. Raises PageLacks when the portal does not accept it."""
         self.open("/login/?next=/")
-        self.press("Sign in", username=username, password=password)
+        self.press("Log in", username=username, password=password)
         if "/login/" in self.url:
             raise PageLacks(f"The portal did not sign {username} in.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from migrations_audit import states
 from migrations_audit.models import Environment, MigrationRun
@@ -27,7 +27,7 @@ def allowed(run: MigrationRun, to: RunState) -> bool:
         with transaction.atomic():
             raw.execute(SET_STATE, to.value, run.number)
             transaction.set_rollback(True)
-    except raw.IntegrityError:
+    except IntegrityError:
         return False
     return True
 

@@ -37,6 +37,7 @@ PROJECT: dict[str, Any] = {"slug": "shop", "name": "Shop", "folder": "/srv/proje
 @pytest.fixture(autouse=True)
 def roots(settings: Settings) -> None:
     settings.PORTAL_PROJECT_ROOTS = ["/srv/projects", "/opt/more/"]
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # nobody signs in here
     settings.PORTAL_INTERPRETERS = {"py312": "/opt/py312/bin/python"}
 
 
@@ -92,7 +93,8 @@ def test_a_change_of_nothing_leaves_neither_event_nor_version(root: Actor) -> No
     ("field", "value", "words"),
     [
         ("tier", Tier.PRODUCTION, "at least one approval requirement"),
-        ("slug", "Stag ing", "lower-case"),
+        ("slug", "Staging", "lower-case"),
+        ("slug", "-staging", "lower-case"),
         ("queue", "target production", "lower-case letters"),
         ("queue", "a,b", "lower-case letters"),
         ("requirements", [{"role": "owner", "count": 0}], "from 1 to 10"),
@@ -144,7 +146,7 @@ def test_a_page_that_is_no_longer_true_stores_nothing(root: Actor) -> None:
 def test_nobody_without_the_permission_changes_a_policy(name: str) -> None:
     place = people.make_place()
 
-    with pytest.raises(MayNotRegister, match="may not change a environment|may not change an environment"):
+    with pytest.raises(MayNotRegister, match="may not change environments"):
         registry.save_environment(
             actor=place.actor(name), environment_id=place.environment.pk, requirements=[{"role": "owner", "count": 1}]
         )
@@ -305,8 +307,8 @@ def test_a_project_that_a_worker_could_not_use_is_refused(root: Actor, field: st
 
 @pytest.mark.parametrize(
     "name",
-    ["PATH", "PYTHONPATH", "PYTHONSTARTUP", "LD_PRELOAD", "PGSERVICEFILE", "PGPASSFILE", "ALEMBIC_CONFIG", "HOME"]
-    + ["SECRET_KEY", "REDIS_URL", "PORTAL_SEALING_KEYS", "pythonpath"],
+    "PATH HOME PYTHONPATH PYTHONSTARTUP LD_PRELOAD PGSERVICEFILE PGPASSFILE ALEMBIC_CONFIG SECRET_KEY REDIS_URL "
+    "PORTAL_SEALING_KEYS pythonpath".split(),
 )
 def test_a_variable_that_decides_what_is_loaded_or_reached_is_refused(root: Actor, name: str) -> None:
     delivered = PROJECT | {"url_delivery": "environment", "url_delivery_name": name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -202,10 +203,9 @@ def test_nothing_survives_the_sigkill_of_the_supervisor(tmp_path: Path, target: 
     folder = runnable.write(tmp_path, SLEEP)
     started = tmp_path / "pid"
     request = running.upgrade_request(target, "r1")
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.engine.supervise", str(folder), str(started)], stdin=pipe
-    ) as supervisor:
+    command = [sys.executable, "-m", "tests.engine.supervise", str(folder), str(started)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # it will not be there to clean up
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as supervisor:
         assert supervisor.stdin is not None
         supervisor.stdin.write(request.as_json(memory_bytes=0))
         supervisor.stdin.close()

@@ -30,7 +30,9 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
 def check(request: HttpRequest, pk: int) -> HttpResponse:
     """Check now. Pressed on a run's page it leads back there."""
     target = evidence.request_observation(actor=actor_of(request), target_id=pk)
-    messages.info(request, f"A worker was asked to read {target}. The reading appears here in a moment; reload the page.")
+    messages.info(
+        request, f"A worker was asked to read {target}. The reading appears here in a moment; reload the page."
+    )
     number = _number(request.POST.get("run", ""))
     return pages.to_target(pk) if number is None else pages.to_run(number)
 
@@ -51,9 +53,7 @@ def rollback(request: HttpRequest, pk: int) -> HttpResponse:
 def forget(request: HttpRequest, pk: int) -> HttpResponse:
     """Forget identity, because the database was replaced on purpose."""
     try:
-        target = evidence.forget_identity(
-            actor=actor_of(request), target_id=pk, reason=request.POST.get("reason", "")
-        )
+        target = evidence.forget_identity(actor=actor_of(request), target_id=pk, reason=request.POST.get("reason", ""))
     except Invalid as error:
         return _again(request, pk, form="forget", error=error, status=400)
     messages.info(request, f"The identity of {target} is forgotten. The next reading enrols what it finds.")

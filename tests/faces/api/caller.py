@@ -75,5 +75,5 @@ class Caller:
         )
         streamed = getattr(response, "streaming_content", None)
         content = b"".join(streamed) if streamed is not None else response.content
-        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        is_json = response.headers.get("Content-Type", "").partition(";")[0] == "application/json"
         return Answer(response.status_code, json.loads(content) if is_json else None, dict(response.headers), content)

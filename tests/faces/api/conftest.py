@@ -9,6 +9,12 @@ from tests import people
 from tests.faces.api.caller import Caller
 
 
+@pytest.fixture(autouse=True)
+def _no_collected_files(settings: Settings) -> None:
+    # WhiteNoise warns about the folder that only a deployment fills.
+    settings.STATIC_ROOT = None
+
+
 @pytest.fixture
 def place(db: None, settings: Settings) -> people.Place:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
