@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.contrib.auth import get_user_model
 
 from migrations_audit import access, hashchain, policy
-from migrations_audit.actions import audit, moves
+from migrations_audit.actions import audit, moves, texts
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Denied, Invalid
 from migrations_audit.models import Approval, MigrationRun, Role
@@ -60,8 +60,9 @@ def approve(*, actor: Actor, number: int, digest: str, comment: str = "") -> App
 
     Raises SelfApproval, MachineApproval, MissingRole, PlanChanged, AlreadyDecided, ApprovalExpired, StaleRun.
     """
+    words = texts.check(comment, field="comment", longest=LONGEST_COMMENT)
     run = moves.lock(number)
-    approval = _decide(run, actor=actor, decision=Decision.APPROVE, digest=digest, comment=_comment(comment))
+    approval = _decide(run, actor=actor, decision=Decision.APPROVE, digest=digest, comment=words)
     match = standing_match(run)
     audit.record_run(
         actor=actor,
@@ -81,7 +82,7 @@ def approve(*, actor: Actor, number: int, digest: str, comment: str = "") -> App
 @audit.action
 def reject(*, actor: Actor, number: int, digest: str, comment: str) -> Approval:
     """Reject the plan, with a reason. That ends the run. Raises as ``approve`` does, and Invalid without a reason."""
-    words = _comment(comment)
+    words = texts.check(comment, field="comment", longest=LONGEST_COMMENT)
     if not words:
         raise Invalid("Say why you reject it: the requester and the audit need it.", field="comment")
     run = moves.lock(number)
@@ -95,7 +96,8 @@ def reject(*, actor: Actor, number: int, digest: str, comment: str) -> Approval:
 def take_back(*, actor: Actor, number: int) -> Approval:
     """Withdraw one's own approval before the start. The run waits for approval again if it is now short of one."""
     run = moves.lock(number)
-    access.get_target_for(actor, run.target_id)
+    access.get_run_for(actor, run.number)
+    access.need_scope(actor, "")
     moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb="un-approved")
     approval = run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True).first()
     if approval is None:
@@ -156,7 +158,7 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
 
 
 def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:
-    access.get_target_for(actor, run.target_id)
+    access.get_run_for(actor, run.number)
     if actor.kind not in (ActorKind.USER, ActorKind.COMMAND) or actor.user_id is None:
         raise MachineApproval
     if actor.user_id == run.requester_id:
@@ -185,9 +187,3 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
         at=now,
     )
 
-
-def _comment(text: str) -> str:
-    words = text.strip().replace("\r\n", "\n").replace("\x00", "")
-    if len(words) > LONGEST_COMMENT:
-        raise Invalid(f"The comment is longer than {LONGEST_COMMENT:,} characters.", field="comment")
-    return words

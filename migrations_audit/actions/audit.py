@@ -52,7 +52,7 @@ def record(
     seq, previous = (head[0] + 1, head[1]) if head else (1, hashchain.GENESIS)
     at = database_now()
     place = target.environment.slug if target else environment
-    body = hashchain.canonical(
+    said = _without_nul(
         {
             "seq": seq,
             "at": at.isoformat(timespec="microseconds"),
@@ -61,17 +61,18 @@ def record(
             "object": {"kind": object_kind, "id": str(object_id)},
             "environment": place,
             "target": target.label if target else "",
-            "facts": _without_nul(dict(facts or {})),
+            "facts": dict(facts or {}),
         }
     )
+    body = hashchain.canonical(said)
     body_digest = hashchain.digest(body)
     return AuditEvent.objects.create(
         seq=seq,
         at=at,
-        actor=actor.name[:200],
+        actor=said["actor"]["name"][:200],
         action=action,
         object_kind=object_kind,
-        object_id=str(object_id)[:80],
+        object_id=said["object"]["id"][:80],
         environment=place,
         target=target.label if target else "",
         body=body,

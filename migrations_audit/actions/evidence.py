@@ -10,13 +10,16 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from migrations_audit import access, dispatch
-from migrations_audit.actions import audit
+from migrations_audit.actions import audit, texts
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.judgement import Check
 from migrations_audit.models import Catalog, Evidence, MigrationRun, Observation, Project, Role, Snapshot, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import TargetStatus
+
+
+LONGEST_REASON = 2_000
 
 
 class NotEnrolled(Conflict):
@@ -61,7 +64,7 @@ def record_observation(
     run: MigrationRun | None = None,
 ) -> Observation:
     """Store one reading. The first one that names a database enrols its identity, in the same transaction."""
-    locked = Target.objects.select_for_update().get(pk=target.pk)
+    locked = Target.objects.select_for_update(no_key=True).get(pk=target.pk)
     now = database_now()
     catalog = None
     if read.catalog is not None:
@@ -127,11 +130,12 @@ def forget_identity(*, actor: Actor, target_id: int, reason: str) -> Target:
     """
     target = access.get_target_for(actor, target_id)
     access.need(actor, target.environment, Role.ADMINISTRATOR)
-    if not reason.strip():
+    words = texts.check(reason, field="reason", longest=LONGEST_REASON)
+    if not words:
         raise Invalid("Say why the enrolled identity is given up.", field="reason")
-    if target.identity is None:
+    old = Target.objects.select_for_update(no_key=True).get(pk=target.pk).identity
+    if old is None:
         raise NotEnrolled(f"{target} has no enrolled identity; the next observation enrols what it finds.")
-    old = target.identity
     Target.objects.filter(pk=target.pk).update(identity=None, enrolled_at=None)
     audit.record(
         actor=actor,
@@ -139,7 +143,7 @@ def forget_identity(*, actor: Actor, target_id: int, reason: str) -> Target:
         object_kind="target",
         object_id=target.pk,
         target=target,
-        facts={"identity": old, "reason": reason.strip()},
+        facts={"identity": old, "reason": words},
     )
     dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)
     return target

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
 from migrations_audit import access, dispatch
-from migrations_audit.actions import approvals, audit, moves
+from migrations_audit.actions import approvals, audit, moves, texts
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import MigrationRun, Role, Target
@@ -63,11 +63,11 @@ def request(
     target = access.get_target_for(actor, target_id)
     access.need(actor, target.environment, Role.REQUESTER, scope="request")
     asked = check_request(revision, operation=operation)
-    words = _text(reason, field="reason", longest=LONGEST_REASON, required=True)
+    words = texts.check(reason, field="reason", longest=LONGEST_REASON, required=True)
     mine = MigrationRun.objects.open().filter(
         target=target, requester_id=actor.user_id, operation=operation.value, requested=asked
     )
-    Target.objects.select_for_update().get(pk=target.pk)
+    Target.objects.select_for_update(no_key=True).get(pk=target.pk)
     if (double := mine.first()) is not None:
         raise AlreadyRequested(
             f"{double} already asks for {operation.value} to {asked}. Open it, or withdraw it first."
@@ -81,7 +81,7 @@ def request(
         requester=requester,
         requester_name=requester.get_username(),
         reason=words,
-        ticket=_text(ticket, field="ticket", longest=LONGEST_TICKET, required=False),
+        ticket=texts.check(ticket, field="ticket", longest=LONGEST_TICKET),
         rolls_back=_rolled_back(actor, target, rolls_back),
         sentence="Waiting for a worker to plan it.",
         requested_at=now,
@@ -100,14 +100,14 @@ def request(
 def withdraw(*, actor: Actor, number: int, comment: str = "") -> MigrationRun:
     """Take a request back before it starts. The requester may, and an administrator of the environment."""
     run = moves.lock(number)
-    access.get_target_for(actor, run.target_id)
+    access.get_run_for(actor, run.number)
     access.need_scope(actor, "request")
     if actor.user_id != run.requester_id:
         access.need(actor, run.target.environment, Role.ADMINISTRATOR)
     moves.expect(
         run, RunState.REQUESTED, RunState.PLANNING, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb="withdrawn"
     )
-    words = _text(comment, field="comment", longest=LONGEST_REASON, required=False)
+    words = texts.check(comment, field="comment", longest=LONGEST_REASON)
     moves.move(
         run, to=RunState.WITHDRAWN, sentence=f"Withdrawn by {actor.name}. {words}".strip(), finished_at=database_now()
     )
@@ -122,7 +122,7 @@ def start(*, actor: Actor, number: int, digest: str) -> MigrationRun:
     Raises MissingRole, StaleRun, TargetBusy, and the faults of the approval (ApprovalExpired, PlanChanged, ApprovalIncomplete).
     """
     run = moves.lock(number)
-    access.get_target_for(actor, run.target_id)
+    access.get_run_for(actor, run.number)
     access.need(actor, run.target.environment, Role.OPERATOR, scope="run")
     moves.expect(run, RunState.APPROVED, verb="started")
     now = database_now()
@@ -156,7 +156,7 @@ def cancel(*, actor: Actor, number: int) -> MigrationRun:
     Raises TooLate while it verifies, AlreadyCancelling, StaleRun, MissingRole.
     """
     run = moves.lock(number)
-    access.get_target_for(actor, run.target_id)
+    access.get_run_for(actor, run.number)
     if actor.user_id != run.requester_id or actor.is_machine:
         access.need(actor, run.target.environment, Role.OPERATOR, scope="run")
     moves.expect(run, RunState.QUEUED, RunState.RUNNING, verb="cancelled")
@@ -190,13 +190,3 @@ def _rolled_back(actor: Actor, target: Target, number: int | None) -> MigrationR
         raise Invalid(f"{run} belongs to another target.", field="rolls_back")
     return run
 
-
-def _text(value: str, *, field: str, longest: int, required: bool) -> str:
-    text = value.strip().replace("\r\n", "\n")
-    if required and not text:
-        raise Invalid(f"Give a {field}: the approvers and the audit need it.", field=field)
-    if len(text) > longest:
-        raise Invalid(f"The {field} is longer than {longest:,} characters.", field=field)
-    if "\x00" in text:
-        raise Invalid(f"The {field} holds a NUL character.", field=field)
-    return text

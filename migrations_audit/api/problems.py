@@ -72,7 +72,9 @@ def _portal_error(request: HttpRequest, error: PortalError) -> HttpResponse:
         route = request.resolver_match.route if request.resolver_match else ""
         audit.record_denial(actor=actor, verb=f"GET {route}", error=error, object_id=quote(request.path)[:80])
     field = (error.field or "") if isinstance(error, Invalid) else ""
-    return response(_status(error), error.code, error.message, field=field)
+    # One sentence for what is hidden and for what is not there: the words must not tell which.
+    message = NotFound().message if isinstance(error, NotFound) else error.message
+    return response(_status(error), error.code, message, field=field)
 
 
 def _status(error: PortalError) -> int:

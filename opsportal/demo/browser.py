@@ -17,14 +17,22 @@ class PageLacks(Exception):
     """The page has no such form or link, or it said no."""
 
 
+@dataclass(frozen=True)
+class Button:
+    """Where a button sends its form, and what it adds."""
+
+    action: str
+    adds: dict[str, str]
+
+
 @dataclass
 class Form:
-    """One form of a page: where it goes, its fields with their values, and the words on its buttons."""
+    """One form of a page: its fields with their values, and its buttons by their words."""
 
     action: str
     method: str
     fields: dict[str, str] = field(default_factory=dict)
-    buttons: list[str] = field(default_factory=list)
+    buttons: dict[str, Button] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
 
@@ -39,6 +47,7 @@ class _Page(HTMLParser):
         self._select: str | None = None
         self._text: list[str] | None = None
         self._in_button = False
+        self._button = Button("", {})
         self._message_depth = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -60,11 +69,11 @@ class _Page(HTMLParser):
         if form is None:
             return
         if tag == "button" or (tag == "input" and values.get("type") == "submit"):
+            adds = {name: values.get("value", "")} if name else {}
+            self._button = Button(values.get("formaction", form.action), adds)
             self._in_button, self._text = tag == "button", []
             if tag == "input":
-                form.buttons.append(values.get("value", ""))
-            if name:
-                form.fields[name] = values.get("value", "")
+                form.buttons[values.get("value", "")] = self._button
         elif tag == "input" and name and (values.get("type") not in ("checkbox", "radio") or "checked" in values):
             form.fields[name] = values.get("value", "")
             form.names.add(name)
@@ -83,7 +92,7 @@ class _Page(HTMLParser):
         elif tag == "select":
             self._select = None
         elif tag == "button" and self._in_button and self._form is not None and self._text is not None:
-            self._form.buttons.append(" ".join("".join(self._text).split()))
+            self._form.buttons[" ".join("".join(self._text).split())] = self._button
             self._in_button, self._text = False, None
         elif tag == "a" and self._link is not None and self._text is not None:
             self.links.append((" ".join("".join(self._text).split()), self._link))
@@ -132,8 +141,8 @@ class Browser:
         unknown = values.keys() - form.names
         if unknown:
             raise PageLacks(f"The form of “{button}” on {self.url} has no field {', '.join(sorted(unknown))}.")
-        data = form.fields | values
-        target = urljoin(self.url, form.action)
+        data = form.fields | form.buttons[button].adds | values
+        target = urljoin(self.url, form.buttons[button].action)
         if form.method == "post":
             self._take(self._client.post(target, data=data, headers={"Referer": self.url}))
         else:
@@ -165,12 +174,9 @@ class Browser:
         form = self.form_of(button)
         if form is None:
             raise PageLacks(f"{self.url} has no button “{button}”.")
-        answer = self._client.request(
-            form.method.upper(),
-            urljoin(self.url, form.action),
-            data=form.fields | values,
-            headers={"Referer": self.url},
-        )
+        data = form.fields | form.buttons[button].adds | values
+        target = urljoin(self.url, form.buttons[button].action)
+        answer = self._client.request(form.method.upper(), target, data=data, headers={"Referer": self.url})
         answer.raise_for_status()
         return answer
 

@@ -86,7 +86,9 @@ def tell(
         driver="postgresql+psycopg",
     )
     for slug, url in urls.items():
-        given: dict[str, Any] = {"new_url": url} if slug == "production" else {"url_reference": _file(secrets_folder, slug, url)}
+        given: dict[str, Any] = (
+            {"new_url": url} if slug == "production" else {"url_reference": _file(secrets_folder, slug, url)}
+        )
         registry.save_target(actor=ada, project=marketedge, environment=environments[slug], slug="main", **given)
     registry.save_target(
         actor=ada, project=_optuna(ada), environment=environments["development"], slug="studies", new_url=experiments

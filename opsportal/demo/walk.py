@@ -137,7 +137,7 @@ class Walk:
         form = priya.form_of("Approve")
         if form is None:
             raise StoryBroken("The page does not let the database administrator approve.")
-        answer = dana.post(form.action or f"/runs/{number}/", plan_digest=digest, digest=digest, comment="My own.")
+        answer = dana.post(form.buttons["Approve"].action, digest=digest, comment="My own.")
         given = [item for item in self._get(f"/runs/{number}")["approvals"] if item["person"] == "dana"]
         if given:
             raise StoryBroken("The requester approved the run.")
@@ -174,7 +174,7 @@ class Walk:
     def _export(self) -> bool:
         aude = self._person("aude")
         aude.open("/audit/")
-        answer = aude.download("Export JSON Lines")
+        answer = aude.download("Export audit (JSON Lines)")
         folder = self._data / "exports"
         folder.mkdir(exist_ok=True)
         path = folder / f"audit-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.jsonl"

@@ -307,8 +307,20 @@ def test_a_project_that_a_worker_could_not_use_is_refused(root: Actor, field: st
 
 @pytest.mark.parametrize(
     "name",
-    "PATH HOME PYTHONPATH PYTHONSTARTUP LD_PRELOAD PGSERVICEFILE PGPASSFILE ALEMBIC_CONFIG SECRET_KEY REDIS_URL "
-    "PORTAL_SEALING_KEYS pythonpath".split(),
+    [
+        "PATH",
+        "HOME",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "LD_PRELOAD",
+        "PGSERVICEFILE",
+        "PGPASSFILE",
+        "ALEMBIC_CONFIG",
+        "SECRET_KEY",
+        "REDIS_URL",
+        "PORTAL_SEALING_KEYS",
+        "pythonpath",
+    ],
 )
 def test_a_variable_that_decides_what_is_loaded_or_reached_is_refused(root: Actor, name: str) -> None:
     delivered = PROJECT | {"url_delivery": "environment", "url_delivery_name": name}

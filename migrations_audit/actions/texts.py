@@ -1,0 +1,17 @@
+"""Free text as people type it: a reason, a ticket, a comment."""
+
+from __future__ import annotations
+
+from migrations_audit.errors import Invalid
+
+
+def check(value: str, *, field: str, longest: int, required: bool = False) -> str:
+    """The text without surrounding space and with plain line ends. Raises Invalid for what is missing, too long or not storable."""
+    text = value.strip().replace("\r\n", "\n")
+    if required and not text:
+        raise Invalid(f"Give a {field}: the approvers and the audit need it.", field=field)
+    if len(text) > longest:
+        raise Invalid(f"The {field} is longer than {longest:,} characters.", field=field)
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise Invalid(f"The {field} holds characters that are no text (a NUL, or bytes that are not UTF-8).", field=field)
+    return text
