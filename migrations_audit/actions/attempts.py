@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from migrations_audit import dispatch
 from migrations_audit.actions import approvals, audit, evidence, moves, plans
@@ -84,9 +84,7 @@ def claim(*, actor: Actor, number: int) -> MigrationRun:
 def renew(*, number: int, epoch: int) -> Lease:
     """Prolong the lease. A heartbeat changes nothing that anyone decides on, so it leaves no event."""
     now = database_now()
-    held = MigrationRun.objects.filter(
-        number=number, epoch=epoch, state__in=[RunState.RUNNING.value, RunState.OUTCOME_UNKNOWN.value]
-    ).update(lease_expires_at=now + timedelta(seconds=settings.PORTAL_LEASE_S))
+    held = _held(number, epoch).update(lease_expires_at=now + timedelta(seconds=settings.PORTAL_LEASE_S))
     asked = MigrationRun.objects.filter(number=number, cancel_requested_at__isnull=False).exists()
     return Lease(held=held == 1, cancel_requested=asked)
 
@@ -107,9 +105,7 @@ def enter_phase(*, actor: Actor, number: int, epoch: int, phase: Phase, sentence
 @transaction.atomic
 def append_log(*, number: int, epoch: int, lines: Sequence[Line]) -> None:
     """Append to the live log. The log is for people; its digest enters the chain when the run ends. Raises LostLease."""
-    held = MigrationRun.objects.select_for_update().filter(number=number, epoch=epoch).only("number").first()
-    if held is None:
-        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+    _lock_held(number, epoch)
     last = LogLine.objects.filter(run_id=number).aggregate(last=Max("seq"))["last"] or 0
     now = database_now()
     LogLine.objects.bulk_create(
@@ -122,8 +118,7 @@ def append_log(*, number: int, epoch: int, lines: Sequence[Line]) -> None:
 @transaction.atomic
 def update_step(*, number: int, epoch: int, position: int, state: StepState, **fields: Any) -> None:
     """Record what a hook said of a step. ``fields`` are columns of RunStep. Raises LostLease."""
-    if not MigrationRun.objects.filter(number=number, epoch=epoch).exists():
-        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+    _lock_held(number, epoch)
     RunStep.objects.filter(run_id=number, position=position).update(state=state.value, **fields)
 
 
@@ -218,6 +213,17 @@ def take_over(*, actor: Actor, number: int) -> MigrationRun:
     run.refresh_from_db()
     audit.record_run(actor=actor, action="run.reconciling", run=run, epoch=run.epoch)
     return run
+
+
+def _held(number: int, epoch: int) -> QuerySet[MigrationRun]:
+    """The run while this epoch owns it and it has not ended."""
+    states = [RunState.RUNNING.value, RunState.OUTCOME_UNKNOWN.value]
+    return MigrationRun.objects.filter(number=number, epoch=epoch, state__in=states)
+
+
+def _lock_held(number: int, epoch: int) -> None:
+    if not _held(number, epoch).select_for_update(no_key=True).values_list("number"):
+        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
 
 
 def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:

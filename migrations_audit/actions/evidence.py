@@ -18,7 +18,6 @@ from migrations_audit.models import Catalog, Evidence, MigrationRun, Observation
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import TargetStatus
 
-
 LONGEST_REASON = 2_000
 
 

@@ -21,14 +21,15 @@ class NoSuchRun(NotFound):
 
 
 def lock(number: int) -> MigrationRun:
-    """The run, its row locked until the transaction ends. Raises NoSuchRun."""
-    runs = MigrationRun.objects.select_for_update(of=("self",)).select_related(
-        "target__project", "target__environment", "plan"
-    )
-    run = runs.filter(number=number).first()
-    if run is None:
+    """The run, its row locked until the transaction ends. Raises NoSuchRun.
+
+    The lock leaves the key alone, so that a row which refers to the run never waits for it. What the run refers to is read after
+    the lock was had: rows joined by the locking query itself would be those from before the wait.
+    """
+    locked = MigrationRun.objects.select_for_update(no_key=True).filter(number=number).values_list("number")
+    if not locked:
         raise NoSuchRun(f"There is no run {number}, or you may not see it.")
-    return run
+    return MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
 
 
 def expect(run: MigrationRun, *accepted: RunState, verb: str) -> None:

@@ -179,4 +179,5 @@ def _current(number: int, epoch: int) -> MigrationRun:
     run = moves.lock(number)
     if run.epoch != epoch:
         raise moves.StaleRun(f"{run} was taken up by {run.worker} meanwhile.")
+    moves.expect(run, RunState.PLANNING, verb="planned")
     return run

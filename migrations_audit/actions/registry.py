@@ -190,7 +190,7 @@ def _new_reference(target: Target, *, url_reference: str, new_url: str) -> Chang
     """Put the reference onto the target and say what changed, without saying a sealed value."""
     old, old_kind = target.shown_reference, target.reference_kind
     if new_url:
-        if url_reference:
+        if url_reference not in ("", target.url_reference):
             raise Invalid("Give either a reference or a new URL, not both.", field="url_reference")
         registry_rules.check_url(new_url)
         target.url_reference = f"sealed:{sealing.seal(new_url, keys=settings.PORTAL_SEALING_KEYS)}"

@@ -6,7 +6,7 @@ from migrations_audit.errors import Invalid
 
 
 def check(value: str, *, field: str, longest: int, required: bool = False) -> str:
-    """The text without surrounding space and with plain line ends. Raises Invalid for what is missing, too long or not storable."""
+    """The text without surrounding space, with plain line ends. Raises Invalid for what is missing, too long or no text."""
     text = value.strip().replace("\r\n", "\n")
     if required and not text:
         raise Invalid(f"Give a {field}: the approvers and the audit need it.", field=field)

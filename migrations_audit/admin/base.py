@@ -130,8 +130,9 @@ class PortalAdmin(ModelAdmin):
         fail_silently: bool = False,
     ) -> None:
         # Django's own sentences say that something went "successfully"; the portal says what happened.
-        plain = mark_safe(str(message).replace(" successfully", "")) if isinstance(message, SafeString) else message  # noqa: S308
-        super().message_user(request, plain, level, extra_tags, fail_silently)
+        plain = str(message).replace(" successfully", "")
+        shown = mark_safe(plain) if isinstance(message, SafeString) else plain  # noqa: S308  (as safe as it was)
+        super().message_user(request, shown, level, extra_tags, fail_silently)
 
 
 class RecordAdmin(PortalAdmin):

@@ -42,7 +42,8 @@ def actor_of(request: HttpRequest) -> Actor:
 
 
 def reader(request: HttpRequest) -> Actor:
-    """The actor, whose token must have the scope ``read``. Raises MissingScope."""
+    """The actor of a look, whose token must have the scope ``read``. A denied look is recorded. Raises MissingScope."""
     actor = actor_of(request)
+    request.is_look = True  # type: ignore[attr-defined]  # for api.problems: an action records its own denials
     access.need_scope(actor, "read")
     return actor

@@ -13,7 +13,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from migrations_audit.actions import audit, tokens
-from migrations_audit.actors import Actor
+from migrations_audit.api import bearer
 from migrations_audit.errors import Conflict, Denied, Invalid, NotFound, PortalError
 
 logger = logging.getLogger(__name__)
@@ -66,9 +66,8 @@ def _answer(request: HttpRequest, error: object) -> HttpResponse:
 
 
 def _portal_error(request: HttpRequest, error: PortalError) -> HttpResponse:
-    actor = getattr(request, "auth", None)
-    if request.method == "GET" and isinstance(actor, Actor) and isinstance(error, Denied | NotFound):
-        # An action records its own denials; a look at something hidden is recorded here.
+    if getattr(request, "is_look", False) and isinstance(error, Denied | NotFound):
+        actor = bearer.actor_of(request)
         route = request.resolver_match.route if request.resolver_match else ""
         audit.record_denial(actor=actor, verb=f"GET {route}", error=error, object_id=quote(request.path)[:80])
     field = (error.field or "") if isinstance(error, Invalid) else ""

@@ -87,7 +87,7 @@ def show_gate(request: HttpRequest, asked: Query[inputs.GateAsked]) -> Status[sc
     unknown_revision, several_heads, not_initialised, wrong_database. 503 when no reading counts: could_not_read.
     """
     now = database_now()
-    found = gate.check(actor=bearer.actor_of(request), target=asked.target, expect=asked.expect, now=now)
+    found = gate.check(actor=bearer.reader(request), target=asked.target, expect=asked.expect, now=now)
     facts = schemas.Gate.facts(found, now=now)
     if found.is_open:
         return Status(200, schemas.Gate(**facts))

@@ -112,10 +112,12 @@ def _unreadable(gate: Gate, observation: Observation) -> Gate | None:
     place = gate.target
     read_at = f"{observation.at:%Y-%m-%d %H:%M:%S} UTC"
     if observation.status == TargetStatus.WRONG_DATABASE:
-        return replace(gate, answer=Answer.WRONG_DATABASE, sentence=f"{place}: {observation.sentence}")
+        return replace(gate, answer=Answer.WRONG_DATABASE, sentence=f"{place}: {_clause(observation.sentence)}.")
     if not observation.was_read:
         return replace(
-            gate, reason="unreachable", sentence=f"{place} could not be read at {read_at}: {observation.sentence}"
+            gate,
+            reason="unreachable",
+            sentence=f"{place} could not be read at {read_at}: {_clause(observation.sentence)}.",
         )
     if place.identity is None:
         return replace(
@@ -221,8 +223,12 @@ def _said(
         Answer.UNKNOWN_REVISION: f"the scripts cannot compare that with {gate.expected}",
         Answer.SEVERAL_HEADS: "the scripts have several heads",
         Answer.NOT_INITIALISED: "no revision was ever applied by Alembic",
-        Answer.COULD_NOT_READ: observation.sentence,
+        Answer.COULD_NOT_READ: _clause(observation.sentence),
     }[answer]
     found = rows_text(observation.revisions)
     sentence = f"{gate.target} was read at {found} by {observation.reader}, {gate.age_s:.0f} s ago: {comparison}."
     return replace(gate, answer=answer, reason=reason, revisions=revisions, sentence=sentence)
+
+
+def _clause(sentence: str) -> str:
+    return sentence.strip().rstrip(".")

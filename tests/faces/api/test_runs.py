@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from migrations_audit import hashchain
-from migrations_audit.actions import attempts, runs
+from migrations_audit.actions import attempts, evidence, runs
 from migrations_audit.actions.attempts import Line
 from migrations_audit.judgement import Check, Judgement
 from migrations_audit.models import MigrationRun
@@ -63,7 +63,9 @@ def test_an_idempotency_key_is_refused_rather_than_ignored(place: people.Place, 
     assert not MigrationRun.objects.exists()
 
 
-@pytest.mark.parametrize("revision", ["--sql", "--sq", "-1", "base", "", "a b", "x" * 200, "head --sql", "current", "\u202ehead"])
+@pytest.mark.parametrize(
+    "revision", ["--sql", "--sq", "-1", "base", "", "a b", "x" * 200, "head --sql", "current", "\u202ehead"]
+)
 def test_a_revision_that_is_none_is_refused_by_name(place: people.Place, dev: Caller, revision: str) -> None:
     answer = ask(dev, revision=revision)
 
@@ -205,14 +207,14 @@ def test_the_evidence_of_a_run_that_ended_is_shown_and_its_log_is_complete(place
     attempts.append_log(number=run.number, epoch=run.epoch, lines=[Line("portal", "Connecting.")])
     verify(place, run)
 
-    evidence = dev.get(f"runs/{run.number}/evidence").body
+    told = dev.get(f"runs/{run.number}/evidence").body
     log = dev.get(f"runs/{run.number}/log").body
 
-    assert evidence["verdict"] == "verified"
-    assert [(item["check"], item["outcome"], item["expected"]) for item in evidence["items"]] == [
+    assert told["verdict"] == "verified"
+    assert [(item["check"], item["outcome"], item["expected"]) for item in told["items"]] == [
         ("revision rows", "passed", "003")
     ]
-    assert evidence["items"][0]["observation"] == evidence["verified_by"]
+    assert told["items"][0]["observation"] == told["verified_by"]
     assert log["is_complete"] is True
     assert dev.get(f"runs/{run.number}").body["verdict"] == "verified"
 
@@ -223,5 +225,19 @@ def running(place: people.Place) -> MigrationRun:
 
 
 def verify(place: people.Place, run: MigrationRun) -> None:
-    observation = people.observe(place, revisions=["003"], status=TargetStatus.IN_SYNC, pending=[])
-    type(observation).objects  # noqa: B018
+    """End a running run with a reading that says what was planned."""
+    read = evidence.Read(
+        status=TargetStatus.IN_SYNC,
+        sentence="in sync: at 003",
+        identity=people.IDENTITY,
+        revisions=["003"],
+        heads=["003"],
+    )
+    observation = evidence.record_observation(
+        actor=people.WORKER, target=place.target, purpose="verify", read=read, snapshot=None, run=run
+    )
+    check = Check("revision rows", "003", "003", Outcome.PASSED)
+    judgement = Judgement(RunState.APPLIED, Verdict.VERIFIED, "verified", "It was read at 003.", (check,))
+    attempts.finish(
+        actor=people.WORKER, number=run.number, epoch=run.epoch, judgement=judgement, observation=observation
+    )
