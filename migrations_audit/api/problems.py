@@ -56,11 +56,11 @@ def _answer(request: HttpRequest, error: object) -> HttpResponse:
         case ValidationError():
             return _validation_error(error)
         case HttpError():
-            return response(error.status_code, "bad_request", f"{error.message.rstrip('.')}.")
+            return response(error.status_code, "malformed", f"{error.message.rstrip('.')}.")
         case RequestDataTooBig():
             return response(413, "too_large", "The body is too large.")
         case SuspiciousOperation():
-            return response(400, "bad_request", "The request could not be read.")
+            return response(400, "malformed", "The request could not be read.")
         case _:
             return _unexpected(request, error)
 

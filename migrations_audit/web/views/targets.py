@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST, require_safe
 
-from migrations_audit import access
+from migrations_audit import access, requests
 from migrations_audit.actions import evidence, runs
 from migrations_audit.errors import Invalid, PortalError
 from migrations_audit.models.clock import database_now
@@ -96,7 +96,7 @@ def _page(request: HttpRequest, pk: int, *, typed: Mapping[str, str], status: in
         runs_page=request.GET.get("runs", "1"),
         observations_page=request.GET.get("observations", "1"),
     )
-    context = {"title": target.label, "target": target, "page": found, "now": now, "typed": typed}
+    context = {"title": target.label, "target": target, "page": found, "now": now, "typed": typed, "accepted": requests.ACCEPTED}
     return pages.show(request, "migrations_audit/target.html", context, status=status)
 
 

@@ -39,9 +39,12 @@ class _Form(HTMLParser):
             self._input(name, given.get("type", "text"), given)
 
     def _input(self, name: str, kind: str, given: dict[str, str]) -> None:
-        ticked = kind in ("checkbox", "radio")
-        if kind not in ("submit", "search") and (not ticked or "checked" in given):
-            self.fields.setdefault(name, []).append(given.get("value", "on" if ticked else ""))
+        can_be_ticked = kind in ("checkbox", "radio")
+        if kind in ("submit", "search"):
+            return
+        found = self.fields.setdefault(name, [])
+        if not can_be_ticked or "checked" in given:
+            found.append(given.get("value", "on" if can_be_ticked else ""))
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "select":

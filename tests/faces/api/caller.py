@@ -27,7 +27,7 @@ class Answer:
         """The refusal, in the only shape that it may have."""
         problem: dict[str, str] = self.body["error"]
         assert {"code", "message"} <= set(problem) <= {"code", "message", "field"}
-        assert all(isinstance(value, str) and value for value in problem.values())
+        assert all(problem.values())
         assert problem["message"].endswith(".")
         return problem
 
