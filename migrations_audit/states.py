@@ -68,6 +68,7 @@ class TargetStatus(StrEnum):
     SEVERAL_HEADS = "several_heads"
     NOT_INITIALISED = "not_initialised"
     UNREACHABLE = "unreachable"
+    UNREADABLE = "unreadable"
     WRONG_DATABASE = "wrong_database"
     UNREADABLE_SCRIPTS = "unreadable_scripts"
 

@@ -75,7 +75,7 @@ def _read(
             application_name=places.OBSERVER,
         )
     except PortalError as error:
-        return url, None, (), evidence.Read(TargetStatus.UNREACHABLE, error.message, error_code=error.code)
+        return url, None, (), evidence.Read(_unread_status(error), error.message, error_code=error.code)
     known = _known(reading)
     if subject.identity is not None:
         check = target.compare_identity(types.Identity.from_dict(subject.identity), reading.identity)
@@ -84,6 +84,12 @@ def _read(
             sentence = f"Another database answers for {subject}: {' '.join(check.differences)} Nothing is run there."
             return url, reading, check.differences, evidence.Read(TargetStatus.WRONG_DATABASE, sentence, **known)
     return url, reading, (), _stand(subject, scripts, problem, reading, known)
+
+
+def _unread_status(error: PortalError) -> TargetStatus:
+    """Told apart: no server answered us, and one that could have been asked but not read (no URL, no right, no sane table)."""
+    reached = not isinstance(error, target.CannotRead) or error.code in ("permission", "unreadable_version_table")
+    return TargetStatus.UNREADABLE if reached else TargetStatus.UNREACHABLE
 
 
 def _known(reading: types.Reading) -> dict[str, Any]:

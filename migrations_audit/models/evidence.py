@@ -32,6 +32,7 @@ class StatusChoice(models.TextChoices):
     SEVERAL_HEADS = TargetStatus.SEVERAL_HEADS.value, "several heads"
     NOT_INITIALISED = TargetStatus.NOT_INITIALISED.value, "not initialised"
     UNREACHABLE = TargetStatus.UNREACHABLE.value, "unreachable"
+    UNREADABLE = TargetStatus.UNREADABLE.value, "not readable"
     WRONG_DATABASE = TargetStatus.WRONG_DATABASE.value, "wrong database"
     UNREADABLE_SCRIPTS = TargetStatus.UNREADABLE_SCRIPTS.value, "scripts unreadable"
 

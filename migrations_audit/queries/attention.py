@@ -20,6 +20,7 @@ KINDS = (
     "outcome_unknown",
     "wrong_database",
     "unreachable",
+    "unreadable",
     "production_behind",
     "contradicted",
     "unknown_revision",

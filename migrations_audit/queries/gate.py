@@ -45,7 +45,7 @@ class Gate:
     """One answer with the reading that it rests on.
 
     ``revisions`` are those that the target lacks, or has too many when it is ahead. ``reason`` says why nothing can be said:
-    never_read, unreachable, stale, unreadable_scripts, not_enrolled, run_in_progress or outcome_unknown.
+    never_read, unreachable, unreadable, stale, unreadable_scripts, not_enrolled, run_in_progress or outcome_unknown.
     """
 
     answer: Answer
@@ -116,7 +116,7 @@ def _unreadable(gate: Gate, observation: Observation) -> Gate | None:
     if not observation.was_read:
         return replace(
             gate,
-            reason="unreachable",
+            reason=observation.status,
             sentence=f"{place} could not be read at {read_at}: {_clause(observation.sentence)}.",
         )
     if place.identity is None:

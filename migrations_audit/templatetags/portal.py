@@ -25,6 +25,7 @@ STANDINGS = {
     "several_heads": ("warn", "fork"),
     "not_initialised": ("calm", "dashed"),
     "unreachable": ("bad", "unplugged"),
+    "unreadable": ("bad", "barred"),
     "wrong_database": ("bad", "alert"),
     "unreadable_scripts": ("bad", "page"),
     "never_read": ("dim", "eye"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import IntegrityError, connection, transaction
 
@@ -20,6 +21,18 @@ def execute(statement: str, *parameters: Any) -> int:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return int(cursor.rowcount)
+
+
+@contextmanager
+def another_session() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A second connection to the portal's database, rolled back and closed at the end."""
+    known = connection.get_connection_params()
+    names = ("dbname", "host", "port", "user", "password")
+    session = psycopg.connect(**{name: known[name] for name in names if name in known})
+    try:
+        yield session
+    finally:
+        session.close()
 
 
 @contextmanager

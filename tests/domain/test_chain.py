@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection, transaction
 
@@ -163,12 +162,9 @@ def test_a_stranger_is_logged_and_does_not_grow_the_chain(caplog: pytest.LogCapt
 def test_nothing_is_done_when_the_chain_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     place = make_place()
     monkeypatch.setattr(audit, "LOCK_PATIENCE_MS", 100)
-    parameters = connection.get_connection_params()
-    parameters.pop("cursor_factory", None)
-    parameters.pop("context", None)
     before = trail.head()
 
-    with psycopg.connect(**parameters) as other:
+    with raw.another_session() as other:
         other.execute("SELECT pg_advisory_xact_lock(%s, %s)", audit.CHAIN_LOCK)
         with pytest.raises(audit.AuditUnavailable, match="nothing was done"):
             runs.request(actor=place.actor("dev"), target_id=place.target.pk, revision="head", reason="x")

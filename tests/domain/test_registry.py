@@ -181,7 +181,8 @@ def test_the_short_name_is_fixed_once_a_target_was_read(root: Actor) -> None:
         (registry.save_project, "project_id", place.project.pk),
         (registry.save_target, "target_id", place.target.pk),
     ):
-        sentence = refused(registry.HasHistory, act=act, actor=root, **{key: pk, "slug": "renamed"})
+        changed: dict[str, Any] = {key: pk, "slug": "renamed"}
+        sentence = refused(registry.HasHistory, act=act, actor=root, **changed)
         assert "not change any more" in sentence
 
 
@@ -202,7 +203,7 @@ def test_an_administrator_gives_and_takes_roles_in_the_own_environment_only(root
     place = people.make_place()
     other = registry.save_environment(actor=root, **ENVIRONMENT)
     group = Group.objects.create(name="night shift")
-    values = {"group": group, "role": Role.OPERATOR, "approver_role": ""}
+    values: dict[str, Any] = {"group": group, "role": Role.OPERATOR, "approver_role": ""}
 
     membership = registry.save_membership(actor=place.actor("admin"), environment=place.environment, **values)
     with pytest.raises(MayNotRegister, match="of Staging"):
@@ -246,7 +247,7 @@ def test_a_membership_never_moves_to_another_environment_and_is_never_doubled(ro
     refused(
         act=registry.save_membership, actor=root, membership_id=membership.pk, environment=other, field="environment"
     )
-    double = {"environment": place.environment, "group": membership.group, "role": Role.VIEWER}
+    double: dict[str, Any] = {"environment": place.environment, "group": membership.group, "role": Role.VIEWER}
 
     assert "already exists" in refused(act=registry.save_membership, actor=root, **double)
 
@@ -361,7 +362,7 @@ def test_without_roots_no_folder_is_accepted(root: Actor, settings: Settings) ->
     assert "PORTAL_PROJECT_ROOTS is empty" in refused(act=registry.save_project, actor=root, field="folder", **PROJECT)
 
 
-def make_target(actor: Actor, place: people.Place, **reference: str) -> Target:
+def make_target(actor: Actor, place: people.Place, **reference: Any) -> Target:
     """A second target of the place."""
     return registry.save_target(
         actor=actor, project=place.project, environment=place.environment, slug="second", **reference

@@ -15,7 +15,7 @@ from migrations_audit.queries import gate
 from migrations_audit.states import TargetStatus
 
 POLL_S = 0.5
-NOT_READ = (TargetStatus.UNREACHABLE, TargetStatus.UNREADABLE_SCRIPTS)
+NOT_READ = (TargetStatus.UNREACHABLE, TargetStatus.UNREADABLE, TargetStatus.UNREADABLE_SCRIPTS)
 
 
 class Command(PersonalCommand):

@@ -1,0 +1,270 @@
+"""The live view: the fragment, the log as JSON and as a file, and the stream of events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.conf import settings
+from django.db import connection
+from pytest_django import Settings
+
+from migrations_audit.actions import attempts
+from migrations_audit.models import MigrationRun
+from migrations_audit.states import Phase
+from migrations_audit.web import stream
+from tests import people
+from tests.domain.conftest import _emptiable_tables, real_transactions
+from tests.faces.web.visitor import VisitorOf
+
+__all__ = ["_emptiable_tables", "real_transactions"]
+
+
+def write(run: MigrationRun, *texts: str) -> None:
+    epoch = MigrationRun.objects.values_list("epoch", flat=True).get(number=run.number)
+    attempts.append_log(number=run.number, epoch=epoch, lines=[attempts.Line("stdout", text) for text in texts])
+
+
+def parsed(chunk: str) -> tuple[str, str, dict[str, Any]]:
+    """Name, id and data of one event; the name of a comment or of ``retry`` is empty."""
+    fields = dict(line.split(": ", 1) for line in chunk.strip().splitlines() if not line.startswith(":"))
+    return fields.get("event", ""), fields.get("id", ""), json.loads(fields.get("data", "{}"))
+
+
+Script = Callable[[str, dict[str, Any]], None]
+
+
+def listen(
+    run: MigrationRun, *, user_id: int | None, after: int = 0, then: Script | None = None
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every event until the stream ends. ``then`` is called after each of them, to make the next one happen."""
+
+    async def all_of_them() -> list[tuple[str, str, dict[str, Any]]]:
+        heard = []
+        async for chunk in stream.events_of(run.number, user_id=user_id, after=after):
+            name, identifier, data = parsed(chunk)
+            if name:
+                heard.append((name, identifier, data))
+            if then is not None:
+                await sync_to_async(then)(name, data)
+        return heard
+
+    return async_to_sync(all_of_them)()
+
+
+@pytest.fixture
+def viewer_id(place: people.Place) -> int:
+    return place.people["viewer"].pk
+
+
+def test_a_finished_run_is_told_whole_and_then_ends(place: people.Place, viewer_id: int) -> None:
+    run = people.make_run(place, state="running")
+    write(run, "one", "two")
+    people.finish(place, MigrationRun.objects.select_related("plan").get(number=run.number))
+
+    heard = listen(run, user_id=viewer_id)
+
+    assert [(name, identifier) for name, identifier, _ in heard] == [
+        ("log", "1"),
+        ("log", "2"),
+        ("state", ""),
+        ("end", ""),
+    ]
+    assert heard[1][2]["text"] == "two"
+    assert heard[2][2]["state"] == "applied"
+    assert heard[2][2]["verdict"] == "verified"
+
+
+def test_a_browser_that_comes_back_gets_only_what_it_has_not_seen(place: people.Place, viewer_id: int) -> None:
+    run = people.make_run(place, state="running")
+    write(run, *(str(number) for number in range(1, 6)))
+    people.finish(place, MigrationRun.objects.select_related("plan").get(number=run.number))
+
+    heard = listen(run, user_id=viewer_id, after=3)
+
+    assert [identifier for name, identifier, _ in heard if name == "log"] == ["4", "5"]
+
+
+def test_a_long_log_comes_in_order_without_gap_or_repetition(place: people.Place, viewer_id: int) -> None:
+    run = people.make_run(place, state="running")
+    write(run, *(str(number) for number in range(1_234)))
+    people.finish(place, MigrationRun.objects.select_related("plan").get(number=run.number))
+
+    heard = listen(run, user_id=viewer_id)
+
+    assert [int(identifier) for name, identifier, _ in heard if name == "log"] == list(range(1, 1_235))
+    assert [name for name, _, _ in heard][-2:] == ["state", "end"]
+
+
+@pytest.mark.usefixtures("real_transactions")
+def test_what_is_written_while_the_stream_is_open_arrives_by_the_nudge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "LOOK_EVERY_S", 60.0)
+    place = people.make_place()
+    run = people.make_run(place, state="running")
+
+    def go_on(name: str, data: dict[str, Any]) -> None:
+        if name == "state" and not data["phase"] == "verify":
+            write(run, "written meanwhile")
+            attempts.enter_phase(
+                actor=people.WORKER, number=run.number, epoch=2, phase=Phase.VERIFY, sentence="Reading."
+            )
+        elif name == "state" and data["state"] == "running":
+            people.finish(place, MigrationRun.objects.select_related("plan").get(number=run.number))
+
+    heard = listen(run, user_id=place.people["viewer"].pk, then=go_on)
+
+    assert "written meanwhile" in [data.get("text") for _, _, data in heard]
+    assert [data["state"] for name, _, data in heard if name == "state"] == ["running", "running", "applied"]
+    assert heard[-1][0] == "end"
+
+
+@pytest.mark.usefixtures("real_transactions")
+def test_without_redis_it_is_read_by_the_clock(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    monkeypatch.setattr(stream, "LOOK_WITHOUT_REDIS_S", 0.05)
+    place = people.make_place()
+    run = people.make_run(place, state="running")
+
+    def go_on(name: str, data: dict[str, Any]) -> None:
+        if name == "state" and data["state"] == "running":
+            write(run, "one")
+            people.finish(place, MigrationRun.objects.select_related("plan").get(number=run.number))
+
+    heard = listen(run, user_id=place.people["viewer"].pk, then=go_on)
+
+    assert [name for name, _, _ in heard] == ["state", "log", "state", "end"]
+
+
+@pytest.mark.usefixtures("real_transactions")
+def test_between_two_looks_the_stream_holds_no_database_connection() -> None:
+    place = people.make_place()
+    run = people.make_run(place, state="running")
+    held: list[bool] = []
+
+    async def first_state() -> None:
+        events = stream.events_of(run.number, user_id=place.people["viewer"].pk, after=0)
+        async for chunk in events:
+            if parsed(chunk)[0] == "state":
+                held.append(await sync_to_async(lambda: connection.connection is not None)())
+                break
+        await events.aclose()  # type: ignore[attr-defined]  # an async generator, typed as what callers may rely on
+
+    async_to_sync(first_state)()
+
+    assert held == [False]
+
+
+def test_whoever_loses_sight_of_the_run_loses_the_stream(place: people.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "listening", silently)
+    run = people.make_run(place, state="running")
+
+    def leave(name: str, data: dict[str, Any]) -> None:
+        place.people["viewer"].groups.clear()
+
+    heard = listen(run, user_id=place.people["viewer"].pk, then=leave)
+
+    assert heard[-1] == ("end", "", {"reason": "You may no longer see this run."})
+
+
+def test_a_quiet_stream_says_that_it_is_still_there(place: people.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "listening", silently)
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.0)
+    run = people.make_run(place, state="running")
+
+    async def first_comment() -> str:
+        async for chunk in stream.events_of(run.number, user_id=place.people["viewer"].pk, after=0):
+            if chunk.startswith(":"):
+                return chunk
+        raise AssertionError("The stream ended.")
+
+    assert async_to_sync(first_comment)() == ": still here\n\n"
+
+
+def test_a_stream_is_not_kept_for_ever(place: people.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "listening", silently)
+    monkeypatch.setattr(stream, "LONGEST_S", 0.0)
+    run = people.make_run(place, state="running")
+
+    assert listen(run, user_id=place.people["viewer"].pk) == []
+
+
+class _Silent(stream.Wakeups):
+    async def wait(self) -> None:
+        """Nobody nudges; look again at once."""
+
+
+@asynccontextmanager
+async def silently(number: int) -> AsyncIterator[stream.Wakeups]:
+    yield _Silent(None)
+
+
+def test_the_answer_is_an_event_stream_that_no_proxy_keeps_back(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="running")
+
+    response = visitor("viewer").client.get(f"/runs/{run.number}/events")
+
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/event-stream"
+    assert response.headers["X-Accel-Buffering"] == "no"
+    assert response.headers["Cache-Control"] == "no-cache"
+
+
+def test_the_log_as_json_goes_on_from_a_line(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="running")
+    write(run, "one", "two", "three")
+    viewer = visitor("viewer")
+
+    answer = json.loads(viewer.get(f"/runs/{run.number}/log?after=1").source)
+    nonsense = json.loads(viewer.get(f"/runs/{run.number}/log?after=-1;drop").source)
+
+    assert [line["text"] for line in answer["lines"]] == ["two", "three"]
+    assert (answer["next_after"], answer["more"], answer["ended"]) == (3, False, False)
+    assert answer["state"]["state"] == "running"
+    assert len(nonsense["lines"]) == 3
+
+
+def test_the_log_as_a_file_is_whole(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="running")
+    write(run, *(f"line {number}" for number in range(700)))
+
+    response = visitor("viewer").client.get(f"/runs/{run.number}/log.txt")
+
+    lines = b"".join(response.streaming_content).decode().splitlines()
+    assert len(lines) == 700
+    assert lines[-1].endswith("stdout: line 699")
+    assert response.headers["Content-Disposition"] == f'attachment; filename="run-{run.number}.log"'
+
+
+def test_the_fragment_is_made_of_the_parts_of_the_page(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="approved")
+    operator = visitor("operator")
+
+    page, fragment = operator.run(run), operator.get(f"/runs/{run.number}/live")
+
+    assert "<html" not in fragment.source
+    for region in ("status", "decide", "approvals", "evidence", "steps"):
+        assert fragment.part(region) == page.part(region).removesuffix(
+            fragment_tail(page.part(region), fragment.part(region))
+        )
+
+
+def fragment_tail(on_page: str, in_fragment: str) -> str:
+    """What follows a region on the page, where the fragment goes on with the next region."""
+    assert on_page.startswith(in_fragment)
+    return on_page[len(in_fragment) :]
+
+
+def test_the_fragment_does_not_read_the_scripts_again(
+    place: people.Place, visitor: VisitorOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object, **__: object) -> Iterator[None]:
+        raise AssertionError("The fragment read the archive.")
+
+    monkeypatch.setattr("migrations_audit.queries.sources.plan_sources", read)
+    run = people.make_run(place, state="approved")
+
+    assert visitor("viewer").get(f"/runs/{run.number}/live").status == 200
