@@ -142,7 +142,7 @@ class Migration(migrations.Migration):
                 ('at', models.DateTimeField()),
                 ('reader', models.CharField(max_length=200)),
                 ('purpose', models.CharField(help_text='check, plan, preflight, verify or reconcile', max_length=20)),
-                ('status', models.CharField(choices=[('in_sync', 'in sync'), ('behind', 'behind'), ('ahead', 'ahead'), ('unknown_revision', 'unknown revision'), ('several_heads', 'several heads'), ('not_initialised', 'not initialised'), ('unreachable', 'unreachable'), ('wrong_database', 'wrong database'), ('unreadable_scripts', 'scripts unreadable')], max_length=24)),
+                ('status', models.CharField(choices=[('in_sync', 'in sync'), ('behind', 'behind'), ('ahead', 'ahead'), ('unknown_revision', 'unknown revision'), ('several_heads', 'several heads'), ('not_initialised', 'not initialised'), ('unreachable', 'unreachable'), ('unreadable', 'not readable'), ('wrong_database', 'wrong database'), ('unreadable_scripts', 'scripts unreadable')], max_length=24)),
                 ('sentence', models.TextField()),
                 ('error_code', models.CharField(blank=True, max_length=40)),
                 ('identity', models.JSONField(null=True)),

@@ -66,10 +66,10 @@ def test_another_database_is_refused_without_repeating_the_url(text: str) -> Non
 
 
 def test_named_paths_are_read_by_name() -> None:
-    read = environment.named_paths(["py311=/usr/bin/python3.11", " ", " py312 = /opt/py312/bin/python"], setting="X")
+    read = environment.named_paths(["py311=/usr/bin/python3.11", " ", " py312=/opt/py312/bin/python"], setting="X")
 
     assert read["py311"] == "/usr/bin/python3.11"
-    assert "py312" in read
+    assert read["py312"] == "/opt/py312/bin/python"
 
 
 @pytest.mark.parametrize("entry", ["/usr/bin/python3", "py311=python3", "=/usr/bin/python3"])
