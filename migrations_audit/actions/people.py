@@ -84,6 +84,7 @@ def change_user(
     Raises Invalid, NotSuperuser, NoSuchAccount, LastSuperuser.
     """
     _need_superuser(actor)
+    _lock_superusers()
     user = _lock_user(user_id)
     changed: dict[str, Any] = {}
     for name, value in values.items():
@@ -178,6 +179,11 @@ def _need_superuser(actor: Actor) -> None:
         raise NotSuperuser(f"{actor.name} is not a superuser, and only a superuser changes accounts and groups.")
 
 
+def _lock_superusers() -> None:
+    """Make changes of accounts wait for each other, so that two superusers cannot switch each other off."""
+    list(User.objects.select_for_update().filter(is_superuser=True).order_by("pk").values_list("pk"))
+
+
 def _lock_user(user_id: int) -> User:
     user = User.objects.select_for_update().filter(pk=user_id).first()
     if user is None:
@@ -193,8 +199,7 @@ def _lock_group(group_id: int) -> Group:
 
 
 def _keep_a_superuser(*, without: User) -> None:
-    active = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
-    if not [user for user in active if user.pk != without.pk]:
+    if not User.objects.filter(is_superuser=True, is_active=True).exclude(pk=without.pk).exists():
         raise LastSuperuser(
             f"{without.username} is the last active superuser. Make another one first, or nobody could administer the portal."
         )

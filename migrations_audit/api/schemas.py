@@ -316,7 +316,8 @@ class Gate(Schema):
     target: str
     expected: str
     reason: str = Field(
-        description="Why nothing can be said: never_read, unreachable, unreadable, stale, unreadable_scripts, not_enrolled, run_in_progress, "
+        description="Why nothing can be said: never_read, unreachable, unreadable, stale, unreadable_scripts, not_enrolled, "
+        "run_in_progress, "
         "outcome_unknown. Empty otherwise."
     )
     sentence: str

@@ -37,7 +37,7 @@ def _emptiable_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker)
 
 @pytest.fixture
 def real_transactions(_emptiable_tables: None, transactional_db: None) -> Iterator[None]:
-    """Transactions that commit, for tests with threads. The tables, and the queues of the environments, are emptied afterwards."""
+    """Transactions that commit, for tests with threads. Tables, and the queues of the environments, are emptied afterwards."""
     yield
     queues = list(Environment.objects.values_list("queue", flat=True))
     if queues:

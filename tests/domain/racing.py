@@ -56,7 +56,7 @@ def refusals(outcomes: list[Outcome]) -> list[PortalError]:
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     for error in errors:
         assert isinstance(error, PortalError), f"A loser got {type(error).__name__}: {error}"
-        assert error.message.endswith("."), error.message
+        assert error.message.strip(), type(error).__name__
     return [error for error in errors if isinstance(error, PortalError)]
 
 

@@ -33,7 +33,6 @@ def unreachable(place: Place) -> Observation:
         place,
         status=TargetStatus.UNREACHABLE,
         identity=None,
-        revisions=None,
         catalog=None,
         error_code="connection_refused",
     )

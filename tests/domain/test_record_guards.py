@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection, transaction
 
+from migrations_audit.actions import attempts
 from migrations_audit.models import (
     Approval,
     AuditEvent,
@@ -16,7 +17,6 @@ from migrations_audit.models import (
     Plan,
     Snapshot,
 )
-from migrations_audit.actions import attempts
 from tests.domain import raw
 from tests.domain.conftest import switch_truncate_triggers
 from tests.people import finish, make_place, make_run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
+import migrations_audit
 from migrations_audit.actions import sweeps
+from migrations_audit.admin import filters
 from migrations_audit.models import (
     Approval,
     AuditEvent,
@@ -227,3 +231,11 @@ def test_records_are_filtered_and_searched(
 )
 def test_a_list_cannot_be_asked_about_columns_of_other_tables(sign_in: SignIn, run: MigrationRun, query: str) -> None:
     assert sign_in("viewer").get(f"{list_url(MigrationRun)}?{query}").status_code == 400
+
+
+def test_the_filter_by_subject_offers_every_subject_that_is_recorded() -> None:
+    sources = [path.read_text() for path in Path(migrations_audit.__file__).parent.rglob("*.py")]
+    recorded = {name for source in sources for name in re.findall(r'action(?: =|=)f?"([a-z]+)\.[{a-z]', source)}
+
+    assert recorded | {"environment", "membership", "project"} <= set(filters.SUBJECTS)
+    assert recorded >= {"run", "target", "token", "user", "audit"}

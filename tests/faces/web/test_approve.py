@@ -6,7 +6,7 @@ from django.contrib.auth.models import Group
 
 from migrations_audit.models import Approval
 from tests import people
-from tests.faces.web.visitor import Visitor, VisitorOf, events
+from tests.faces.web.visitor import Visitor, VisitorOf, events, plan_of
 
 
 def test_an_approver_approves_and_comes_back_to_the_page(place: people.Place, visitor: VisitorOf) -> None:
@@ -16,7 +16,7 @@ def test_an_approver_approves_and_comes_back_to_the_page(place: people.Place, vi
 
     assert (answer.status, answer.location) == (303, f"/runs/{run.number}/")
     approval = Approval.objects.get(run=run)
-    assert (approval.person_name, approval.comment, approval.plan_digest) == ("dba", "Read it.", run.plan.digest)
+    assert (approval.person_name, approval.comment, approval.plan_digest) == ("dba", "Read it.", plan_of(run).digest)
     assert len(events("run.approval_given")) == 1
 
 

@@ -123,13 +123,13 @@ def test_an_export_is_a_download_that_verifies_and_is_an_event_itself(place: peo
     people.make_run(place, state="approved")
     auditor = visitor("auditor")
 
-    response = auditor.client.post("/audit/export", {"form": "jsonl"})
+    answer = auditor.post("/audit/export", form="jsonl")
 
-    lines = b"".join(response.streaming_content).decode().splitlines()
+    lines = answer.source.splitlines()
     manifest, verification = hashchain.verify_export(lines)
     assert verification.holds
     assert manifest["count"] == json.loads(lines[0])["count"] > 0
-    assert response.headers["Content-Disposition"].startswith('attachment; filename="audit-')
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="audit-')
     assert len(events("audit.exported")) == 1
 
 

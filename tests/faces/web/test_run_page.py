@@ -10,7 +10,7 @@ from migrations_audit.models import AuditEvent, LogLine, MigrationRun
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import Phase
 from tests import people
-from tests.faces.web.visitor import Visitor, VisitorOf, events
+from tests.faces.web.visitor import Visitor, VisitorOf, events, plan_of
 
 
 def test_a_run_is_named_by_its_target_and_revisions(place: people.Place, visitor: VisitorOf) -> None:
@@ -100,8 +100,8 @@ def test_what_will_run_is_all_there(place: people.Place, visitor: VisitorOf) -> 
         "the SQL",
         "the environment's policy",
         "the identity of the database",
-        run.plan.digest,
-        run.plan.parts["scripts"],
+        plan_of(run).digest,
+        plan_of(run).parts["scripts"],
     ):
         assert part in words
 

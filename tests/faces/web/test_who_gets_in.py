@@ -8,12 +8,13 @@ from django.urls import URLPattern, reverse
 from migrations_audit.models import MigrationRun
 from migrations_audit.web.urls import urlpatterns
 from tests import people
-from tests.faces.web.visitor import Visitor, VisitorOf, events
+from tests.faces.web.visitor import Visitor, VisitorOf, events, plan_of
 
 PAGES = ("run", "live", "log", "log_file", "target", "audit", "events")
 POSTS = (
-    "approve reject take_back withdraw start cancel check upgrade rollback forget audit_export".split()
-)  # fmt: skip
+    *("approve", "reject", "take_back", "withdraw", "start", "cancel"),
+    *("check", "upgrade", "rollback", "forget", "audit_export"),
+)
 
 
 def address(name: str, run: MigrationRun) -> str:
@@ -58,7 +59,7 @@ def test_a_forged_post_to_what_is_hidden_gets_the_same_404(place: people.Place, 
     before = MigrationRun.objects.values().get(number=run.number)
 
     answer = visitor("outsider").post(
-        address(name, run), digest=run.plan.digest, comment="x", reason="x", revision="003"
+        address(name, run), digest=plan_of(run).digest, comment="x", reason="x", revision="003"
     )
 
     assert answer.status == 404
@@ -89,7 +90,7 @@ def test_a_post_without_the_token_of_the_form_is_refused(place: people.Place, na
     run = people.make_run(place, state="approved")
     before = MigrationRun.objects.values().get(number=run.number)
 
-    answer = Visitor(place.people["admin"], checks_csrf=True).post(address(name, run), digest=run.plan.digest)
+    answer = Visitor(place.people["admin"], checks_csrf=True).post(address(name, run), digest=plan_of(run).digest)
 
     assert answer.status == 403
     assert "Nothing was changed." in answer.words

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.test import Client
 
-from migrations_audit.models import AuditEvent, MigrationRun
+from migrations_audit.models import AuditEvent, MigrationRun, Plan
 
 _TAG = re.compile(r"<[^>]*>")
 _BUTTON = re.compile(r"<button[^>]*>(.*?)</button>", re.S)
@@ -23,7 +23,12 @@ class Page:
 
     status: int
     source: str
-    location: str
+    headers: Mapping[str, str]
+
+    @property
+    def location(self) -> str:
+        """Where a redirect leads."""
+        return self.headers.get("Location", "")
 
     @property
     def words(self) -> str:
@@ -39,6 +44,10 @@ class Page:
         """The words of one region of a run's page."""
         begun = self.source.partition(f'data-region="{region}"')[2]
         return _plain("<" + begun.partition("data-region=")[0])
+
+    def section(self, region: str) -> str:
+        """The words of one region that is a section, to its end."""
+        return _plain("<" + self.source.partition(f'data-region="{region}"')[2].partition("</section>")[0])
 
 
 class Visitor:
@@ -60,7 +69,7 @@ class Visitor:
 
     def press(self, run: MigrationRun, verb: str, **values: str) -> Page:
         """Send the form of one button of a run's page, with the plan that the page showed."""
-        given = {"digest": run.plan.digest if run.plan else ""} | values
+        given = {"digest": plan_of(run).digest if run.plan_id else ""} | values
         return self.post(f"/runs/{run.number}/{verb}", **given)
 
     def said(self) -> str:
@@ -77,9 +86,15 @@ def events(action: str) -> list[AuditEvent]:
     return list(AuditEvent.objects.filter(action=action).order_by("seq"))
 
 
+def plan_of(run: MigrationRun) -> Plan:
+    """The plan of a run that has one."""
+    assert run.plan is not None
+    return run.plan
+
+
 def _page(response: Any) -> Page:
     body = b"".join(response.streaming_content) if response.streaming else response.content
-    return Page(response.status_code, body.decode(), response.headers.get("Location", ""))
+    return Page(response.status_code, body.decode(), response.headers)
 
 
 def _plain(source: str) -> str:
