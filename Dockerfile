@@ -7,6 +7,8 @@ COPY manage.py pyproject.toml ./
 COPY opsportal opsportal
 COPY migrations_audit migrations_audit
 COPY templates templates
-RUN PORTAL_MODE=test SECRET_KEY=build DATABASE_URL=postgresql://build@localhost/build REDIS_URL=redis://localhost/0 \
+# These values serve this one command and are not kept in the image; collectstatic connects to nothing.
+RUN SECRET_KEY=$(python -c "import secrets; print(secrets.token_urlsafe(64))") ALLOWED_HOSTS=build.invalid PORTAL_SEALING_KEYS=unused \
+    DATABASE_URL=postgresql://build@localhost/build REDIS_URL=redis://localhost/0 \
     python manage.py collectstatic --no-input && useradd --system --create-home portal
 USER portal

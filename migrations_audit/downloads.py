@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
+from django.db import close_old_connections
 from django.http import HttpRequest, StreamingHttpResponse
 
-LINES_AT_ONCE = 500
+LINES_AT_ONCE = 1_000
 
 
 def streamed(
@@ -26,6 +27,12 @@ def streamed(
 
 async def _asynchronously(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Under ASGI Django would first collect everything that a plain iterator yields."""
-    take = sync_to_async(lambda: b"".join(itertools.islice(lines, LINES_AT_ONCE)))
-    while block := await take():
+
+    def take() -> bytes:
+        try:
+            return b"".join(itertools.islice(lines, LINES_AT_ONCE))
+        finally:
+            close_old_connections()  # a slow reader must not keep one
+
+    while block := await sync_to_async(take)():
         yield block

@@ -113,7 +113,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+# Production serves what `collectstatic` gathered there; elsewhere the files are found where they lie.
+STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "staticfiles")) if PORTAL_MODE == "production" else None
 WHITENOISE_USE_FINDERS = PORTAL_MODE != "production"
 WHITENOISE_AUTOREFRESH = False
 

@@ -25,7 +25,7 @@ class SelfApproval(Denied):
 
 
 class MachineApproval(Denied):
-    """A token or a worker cannot approve. A person decides in the browser."""
+    """A token, a worker or a command cannot approve. A person decides in the browser."""
 
     code = "machine_approval"
 
@@ -159,7 +159,7 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
 
 def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:
     access.get_run_for(actor, run.number)
-    if actor.kind not in (ActorKind.USER, ActorKind.COMMAND) or actor.user_id is None:
+    if actor.kind is not ActorKind.USER:
         raise MachineApproval
     if actor.user_id == run.requester_id:
         raise SelfApproval(f"You asked for {run}, so somebody else decides. You may withdraw it.")

@@ -181,18 +181,18 @@ def _need_superuser(actor: Actor) -> None:
 
 def _lock_superusers() -> None:
     """Make changes of accounts wait for each other, so that two superusers cannot switch each other off."""
-    list(User.objects.select_for_update().filter(is_superuser=True).order_by("pk").values_list("pk"))
+    list(User.objects.select_for_update(no_key=True).filter(is_superuser=True).order_by("pk").values_list("pk"))
 
 
 def _lock_user(user_id: int) -> User:
-    user = User.objects.select_for_update().filter(pk=user_id).first()
+    user = User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
     if user is None:
         raise NoSuchAccount
     return user
 
 
 def _lock_group(group_id: int) -> Group:
-    group = Group.objects.select_for_update().filter(pk=group_id).first()
+    group = Group.objects.select_for_update(no_key=True).filter(pk=group_id).first()
     if group is None:
         raise NoSuchAccount
     return group

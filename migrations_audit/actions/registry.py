@@ -59,7 +59,7 @@ def save_environment(
 def remove_environment(*, actor: Actor, environment_id: int) -> None:
     """Remove an environment that has no targets, with its memberships. Raises InUse, MayNotRegister, NoSuchEntry."""
     need(actor, "delete", Environment)
-    environment = registry_entries.open_entry(Environment, environment_id)
+    environment = registry_entries.open_entry(Environment, environment_id, for_removal=True)
     _remove(actor, environment, memberships=[str(item) for item in environment.memberships.select_related("group")])
 
 
@@ -83,7 +83,7 @@ def save_membership(*, actor: Actor, membership_id: int | None = None, **values:
 @audit.action
 def remove_membership(*, actor: Actor, membership_id: int) -> None:
     """Take a role in an environment from a group. Raises MayNotRegister, NoSuchEntry."""
-    membership = registry_entries.open_entry(Membership, membership_id)
+    membership = registry_entries.open_entry(Membership, membership_id, for_removal=True)
     need(actor, "delete", Membership, environment=membership.environment)
     _remove(actor, membership)
 
@@ -111,7 +111,7 @@ def save_project(
 def remove_project(*, actor: Actor, project_id: int) -> None:
     """Remove a project that has no targets and no snapshots. Raises InUse, HasHistory, MayNotRegister, NoSuchEntry."""
     need(actor, "delete", Project)
-    project = registry_entries.open_entry(Project, project_id)
+    project = registry_entries.open_entry(Project, project_id, for_removal=True)
     _remove(actor, project)
 
 
@@ -151,7 +151,7 @@ def save_target(
 @audit.action
 def remove_target(*, actor: Actor, target_id: int) -> None:
     """Remove a target that was never read and never run on. Raises HasHistory, MayNotRegister, NoSuchEntry."""
-    target = registry_entries.open_entry(Target, target_id)
+    target = registry_entries.open_entry(Target, target_id, for_removal=True)
     need(actor, "delete", Target, environment=target.environment)
     _remove(actor, target)
 
@@ -214,8 +214,11 @@ def _record(actor: Actor, entry: Entry, changes: Changes, *, is_new: bool) -> No
 
 def _remove(actor: Actor, entry: Entry, **facts: Any) -> None:
     refuse_removal(entry)
-    _tell(actor, entry, "removed", {"settings": _settings(entry)} | facts)
+    facts = {"settings": _settings(entry)} | facts
+    pk = entry.pk
     entry.delete()
+    entry.pk = pk
+    _tell(actor, entry, "removed", facts)
 
 
 def _tell(actor: Actor, entry: Entry, what: str, facts: dict[str, Any]) -> None:

@@ -37,11 +37,15 @@ def settable(model: type[Entry]) -> list[str]:
     ]
 
 
-def open_entry(model: type[E], pk: int | None, *, seen_version: int | None = None) -> E:
-    """A new entry when ``pk`` is None, else the stored one, its row locked. Raises NoSuchEntry and ChangedMeanwhile."""
+def open_entry(model: type[E], pk: int | None, *, seen_version: int | None = None, for_removal: bool = False) -> E:
+    """A new entry when ``pk`` is None, else the stored one, its row locked. Raises NoSuchEntry and ChangedMeanwhile.
+
+    The lock leaves the key alone: a run that ends refers to its target, and must not wait here while it holds the chain.
+    Only what is to be removed is locked as a whole: nothing may come to refer to it meanwhile.
+    """
     if pk is None:
         return model()
-    entry = model._default_manager.select_for_update().filter(pk=pk).first()
+    entry = model._default_manager.select_for_update(no_key=not for_removal).filter(pk=pk).first()
     if entry is None:
         raise NoSuchEntry
     if seen_version is not None and getattr(entry, "settings_version", seen_version) != seen_version:

@@ -67,7 +67,8 @@ def request(
     mine = MigrationRun.objects.open().filter(
         target=target, requester_id=actor.user_id, operation=operation.value, requested=asked
     )
-    Target.objects.select_for_update(no_key=True).get(pk=target.pk)
+    if not Target.objects.select_for_update(no_key=True).filter(pk=target.pk).values_list("pk"):
+        raise access.Hidden(f"{target} was removed meanwhile.")
     if (double := mine.first()) is not None:
         raise AlreadyRequested(
             f"{double} already asks for {operation.value} to {asked}. Open it, or withdraw it first."

@@ -123,7 +123,12 @@ def create(*, actor: Actor, name: str, scopes: Collection[str], days: int) -> Ne
 def revoke(*, actor: Actor, token_id: int) -> ApiToken:
     """Revoke a token for good. Its owner may, and a superuser. Raises NoSuchToken, AlreadyRevoked, MissingScope."""
     access.need_scope(actor, "")
-    token = ApiToken.objects.select_for_update(of=("self",)).select_related("owner").filter(pk=token_id).first()
+    token = (
+        ApiToken.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("owner")
+        .filter(pk=token_id)
+        .first()
+    )
     if token is None or (token.owner_id != actor.user_id and not access.is_superuser(actor)):
         raise NoSuchToken
     if token.revoked_at is not None:

@@ -8,14 +8,17 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from migrations_audit import exports
-from migrations_audit.admin.base import RecordAdmin, actor_for, environments_as, pretty
+from migrations_audit.admin.base import RecordAdmin, actor_for, at, environments_as, pretty
 from migrations_audit.admin.filters import ByEnvironmentName, BySubject
 from migrations_audit.models import AuditEvent, Role
+
+LONGEST_NAME = 40  # digests are longer
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(RecordAdmin):
-    list_display = ["seq", "moment", "actor", "action", "object_kind", "object_id", "target", "environment"]
+    list_display = ["seq", "moment", "actor", "action", "subject", "target", "environment"]
+    ordering = ["-seq"]
     list_filter = [BySubject, ByEnvironmentName]
     search_fields = ["actor", "action", "object_id", "target"]
     search_help_text = "Who, what, or on what: a person, an action like run.approved, a run's number, a target."
@@ -34,13 +37,18 @@ class AuditEventAdmin(RecordAdmin):
             return AuditEvent.objects.none()
         readable: QuerySet[AuditEvent] | None = getattr(request, "portal_events", None)
         if readable is None:
-            readable = exports.readable_events(actor_for(request)).order_by("-seq")
+            readable = exports.readable_events(actor_for(request))
             request.portal_events = readable  # type: ignore[attr-defined]  # asked several times for one page
         return readable.all()
 
     @admin.display(description="at", ordering="at")
     def moment(self, event: AuditEvent) -> str:
-        return f"{event.at:%Y-%m-%d %H:%M:%S.%f} UTC"
+        return at(event.at)
+
+    @admin.display(description="about", ordering="object_id")
+    def subject(self, event: AuditEvent) -> str:
+        name = event.object_id if len(event.object_id) <= LONGEST_NAME else f"{event.object_id[:12]}…"
+        return f"{event.object_kind} {name}"
 
     @admin.display(description="the event as it was recorded")
     def facts_shown(self, event: AuditEvent) -> SafeString:

@@ -15,6 +15,7 @@ from migrations_audit.models import Environment, Evidence, Observation, Snapshot
 
 @admin.register(Observation)
 class ObservationAdmin(RecordAdmin):
+    ordering = ["-id"]
     list_display = ["read_at", "target_page", "status", "sentence", "purpose", "reader"]
     list_filter = [
         "status",
@@ -29,7 +30,7 @@ class ObservationAdmin(RecordAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Observation]:
         readings = Observation.objects.filter(target__environment__in=Environment.objects.visible_to(request.user.pk))
         readings = readings.select_related("target__project", "target__environment")
-        return readings.defer("facts", "identity", "pending").order_by("-id")
+        return readings.defer("facts", "identity", "pending")
 
     @admin.display(description="read at", ordering="at")
     def read_at(self, observation: Observation) -> str:
@@ -77,6 +78,7 @@ class ObservationAdmin(RecordAdmin):
 
 @admin.register(Evidence)
 class EvidenceAdmin(RecordAdmin):
+    ordering = ["-id"]
     list_display = ["checked_at", "target", "of_run", "check_name", "outcome", "expected", "observed"]
     list_filter = ["outcome", by_environment("target__environment")]
     search_fields = ["=run__number", "check_name", "expected", "observed", "target__slug", "target__project__slug"]
@@ -94,7 +96,7 @@ class EvidenceAdmin(RecordAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Evidence]:
         evidence = Evidence.objects.filter(target__environment__in=Environment.objects.visible_to(request.user.pk))
-        return evidence.select_related("target__project", "target__environment").order_by("-id")
+        return evidence.select_related("target__project", "target__environment")
 
     @admin.display(description="checked at", ordering="at")
     def checked_at(self, evidence: Evidence) -> str:
@@ -122,7 +124,7 @@ class SnapshotAdmin(RecordAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Snapshot]:
         visible = Target.objects.visible_to(request.user.pk).filter(project=OuterRef("project"))
         snapshots = Snapshot.objects.all() if request.user.is_superuser else Snapshot.objects.filter(Exists(visible))
-        return snapshots.select_related("project").defer("archive", "files", "graph").order_by("-at")
+        return snapshots.select_related("project").defer("archive", "files", "graph")
 
     @admin.display(description="frozen at", ordering="at")
     def frozen_at(self, snapshot: Snapshot) -> str:

@@ -41,12 +41,13 @@ class RunAdmin(RecordAdmin):
     ]
     search_help_text = "A run's number, a requester, a target, or words from the reason, the ticket or what happened."
     date_hierarchy = "requested_at"
+    ordering = ["-number"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MigrationRun]:
         runs = MigrationRun.objects.visible_to(request.user.pk).select_related(
             "target__project", "target__environment", "plan"
         )
-        return runs.defer(*(f"plan__{name}" for name in HEAVY)).order_by("-number")
+        return runs.defer(*(f"plan__{name}" for name in HEAVY))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -79,12 +80,13 @@ class ApprovalAdmin(RecordAdmin):
     list_filter = ["decision", by_environment("run__target__environment")]
     search_fields = ["person_name", "comment", "plan_digest", "run__target__project__slug"]
     date_hierarchy = "at"
+    ordering = ["-at"]
     fields = ["of_run", "person_name", "decision", "as_roles", "comment", "plan_digest", "decided", "withdrawn"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:
         visible = Environment.objects.visible_to(request.user.pk)
         approvals = Approval.objects.filter(run__target__environment__in=visible)
-        return approvals.select_related("run__target__project", "run__target__environment").order_by("-at")
+        return approvals.select_related("run__target__project", "run__target__environment")
 
     @admin.display(description="decided at", ordering="at")
     def decided(self, approval: Approval) -> str:
@@ -113,12 +115,13 @@ class PlanAdmin(RecordAdmin):
     ]
     search_fields = ["digest", "requested", "target__slug", "target__project__slug"]
     date_hierarchy = "at"
+    ordering = ["-at"]
     fields = ["target", "operation", "span", "of_runs", "planned", "digest", "steps_shown", "sql_shown", "findings_shown",
               "parts_shown"]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
         plans = Plan.objects.filter(target__environment__in=Environment.objects.visible_to(request.user.pk))
-        return plans.select_related("target__project", "target__environment").defer(*HEAVY).order_by("-at")
+        return plans.select_related("target__project", "target__environment").defer(*HEAVY)
 
     @admin.display(description="planned at", ordering="at")
     def planned(self, plan: Plan) -> str:

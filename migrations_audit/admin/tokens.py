@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -21,6 +22,26 @@ from migrations_audit.admin.base import actor_for, at
 from migrations_audit.admin.registry import RefusableAdmin, RefusableForm
 from migrations_audit.errors import PortalError
 from migrations_audit.models import ApiToken
+
+
+class ByState(admin.SimpleListFilter):
+    """Whether a token is still accepted."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("accepted", "accepted"), ("expired", "expired"), ("revoked", "revoked")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
+        match self.value():
+            case "accepted":
+                return queryset.filter(revoked_at=None, expires_at__gt=Now(), owner__is_active=True)
+            case "expired":
+                return queryset.filter(revoked_at=None, expires_at__lte=Now())
+            case "revoked":
+                return queryset.filter(revoked_at__isnull=False)
+        return queryset
 
 
 class TokenForm(RefusableForm):
@@ -51,7 +72,7 @@ class TokenAdmin(RefusableAdmin):
     form = TokenForm
     change_form_template = "admin/migrations_audit/apitoken/change_form.html"
     list_display = ["name", "prefix", "owner", "scope_list", "created", "expires", "last_used", "revoked"]
-    list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
+    list_filter = [ByState]
     list_select_related = ["owner"]
     search_fields = ["name", "prefix", "owner__username"]
     hidden_fields = ("digest",)

@@ -35,7 +35,9 @@ class RunRequest(Body):
     """Ask for an upgrade or a rollback; a worker then plans it."""
 
     target: Text = Field(description="project/environment/slug, or the target's id.")
-    revision: LongText = Field(description="head, a revision id, +1, label@head; for a rollback an id, -1 or base.")
+    revision: LongText = Field(
+        description="head, heads, a revision id, +N, label@head; for a rollback an id, -N or base."
+    )
     reason: LongText = Field(description="For the approvers and the audit.")
     ticket: LongText = ""
     operation: Operation = Operation.UPGRADE

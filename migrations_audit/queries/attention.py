@@ -33,6 +33,8 @@ KINDS = (
     "waits_long",
 )
 
+EXPECTED_BEFORE_PRODUCTION = (TargetStatus.BEHIND, TargetStatus.NOT_INITIALISED)
+
 
 @dataclass(frozen=True)
 class Item:
@@ -94,9 +96,9 @@ def _said(target: Target, standing: Standing) -> tuple[str, str] | None:
         return "never_read", "Never read, so nothing is known about it. Press Check now."
     if standing.kind == STALE:
         return "stale", f"The last reading is too old to count. It said: {standing.words.partition(': was ')[2]}."
+    if standing.kind in EXPECTED_BEFORE_PRODUCTION and target.environment.tier != Tier.PRODUCTION:
+        return None
     if standing.kind == TargetStatus.BEHIND:
-        if target.environment.tier != Tier.PRODUCTION:
-            return None
         first = observation.pending[0]["revision"] if observation.pending else "?"
         return "production_behind", f"Behind: {len(observation.pending)} pending, first {first}."
     if standing.kind in KINDS:

@@ -137,7 +137,7 @@ def _mark(run: MigrationRun) -> Mark:
 def _note(run: MigrationRun) -> str:
     if run.run_state is S.APPLIED or run.verdict != Verdict.UNVERIFIED.value:
         return f"{run.get_state_display()}, {run.get_verdict_display()}"
-    return "" if run.run_state in (S.RUNNING, S.QUEUED) else run.get_state_display()
+    return "" if run.run_state in (S.RUNNING, S.QUEUED, S.APPROVED) else run.get_state_display()
 
 
 def _phases(run: MigrationRun) -> list[tuple[str, Mark]]:

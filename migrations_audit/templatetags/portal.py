@@ -25,7 +25,7 @@ STANDINGS = {
     "several_heads": ("warn", "fork"),
     "not_initialised": ("calm", "dashed"),
     "unreachable": ("bad", "unplugged"),
-    "unreadable": ("bad", "barred"),
+    "unreadable": ("bad", "locked"),
     "wrong_database": ("bad", "alert"),
     "unreadable_scripts": ("bad", "page"),
     "never_read": ("dim", "eye"),

@@ -143,13 +143,21 @@ def test_a_token_does_not_approve_whatever_its_scopes(scopes: tuple[str, ...]) -
     trail.denied(verb="approvals.approve", code="machine_approval")
 
 
-def test_a_worker_and_a_command_of_nobody_do_not_approve() -> None:
+def test_a_worker_and_a_command_of_nobody_see_nothing_to_approve() -> None:
     place = make_place()
     run, digest = awaiting(place)
 
     for actor in (WORKER, Actor(kind=ActorKind.COMMAND, name="cron")):
-        with pytest.raises(access.NotFound):
+        with pytest.raises(access.Hidden):
             approve(place, actor, run, digest)
+
+
+def test_a_command_in_the_name_of_an_approver_proves_nothing_and_does_not_approve() -> None:
+    place = make_place()
+    run, digest = awaiting(place)
+
+    with pytest.raises(approvals.MachineApproval):
+        approve(place, Actor(kind=ActorKind.COMMAND, name="dba", user_id=place.people["dba"].pk), run, digest)
 
     assert not Approval.objects.exists()
 

@@ -10,7 +10,7 @@ from migrations_audit.actions import people as accounts
 from migrations_audit.actions import registry
 from migrations_audit.actions.registry_entries import ChangedMeanwhile
 from migrations_audit.errors import Invalid
-from migrations_audit.models import Environment
+from migrations_audit.models import Environment, Observation, Target
 from tests import people
 from tests.domain import registering, trail
 from tests.domain.registering import ENVIRONMENT
@@ -61,3 +61,21 @@ def test_two_superusers_cannot_switch_each_other_off() -> None:
     assert sum(isinstance(answer, User) for answer in answers) == 1
     assert all(isinstance(answer, User | accounts.LastSuperuser | accounts.NotSuperuser) for answer in answers)
     assert User.objects.filter(is_superuser=True, is_active=True).count() == 1
+
+
+def test_a_target_that_is_read_while_it_is_removed_ends_one_way_or_the_other() -> None:
+    root, place = registering.superuser(), people.make_place()
+    acts = (
+        lambda: registry.remove_target(actor=root, target_id=place.target.pk),
+        lambda: people.observe(place),
+    )
+
+    removed, observed = people.at_once(2, lambda index: acts[index]())
+
+    if removed is None:
+        assert isinstance(observed, Target.DoesNotExist)
+        assert not Target.objects.exists()
+    else:
+        assert isinstance(removed, registry.HasHistory)
+        assert isinstance(observed, Observation)
+    assert trail.verify().holds

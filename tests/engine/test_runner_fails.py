@@ -207,3 +207,17 @@ def test_a_data_revision_with_very_many_statements_is_counted_not_told_one_by_on
     assert outcome.exit.exit_code == 0
     assert len(outcome.all("statement_started")) <= 10_000
     assert outcome.one("step_ended")["statements"] == 10_501
+
+
+def test_the_parameters_of_a_failed_statement_are_neither_told_nor_printed(tmp_path: Path, target: Target) -> None:
+    up = """
+        import sqlalchemy as sa
+        op.get_bind().execute(sa.text("INSERT INTO nowhere VALUES (:note)"), {"note": "confi" + "dential"})
+    """
+    folder = runnable.write(tmp_path, [runnable.Script("r1", up)])
+
+    outcome = running.run(running.upgrade_request(target, "r1"), folder)
+
+    assert "INSERT INTO nowhere" in outcome.printed["stderr"]
+    assert "confidential" not in outcome.printed["stderr"]
+    assert "confidential" not in str(outcome.events)

@@ -97,6 +97,17 @@ def test_a_transaction_per_migration_shows_as_a_commit_per_step(tmp_path: Path, 
     assert outcome.one("context")["transaction_per_migration"] is True
 
 
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_project_that_works_without_transactions_is_run(tmp_path: Path, target: Target, driver: str) -> None:
+    env = runnable.env_with(f'{runnable.INI_URL}, isolation_level="AUTOCOMMIT"')
+    folder = runnable.write(tmp_path, THREE, env=env)
+
+    outcome = running.run(running.upgrade_request(target, "r1", "r2", "r3", driver=driver), folder)
+
+    assert outcome.exit.exit_code == 0
+    assert target.revisions() == ["r3"]
+
+
 def test_an_autocommit_block_is_told(tmp_path: Path, target: Target) -> None:
     up = """
         op.execute("CREATE TABLE alpha (id int)")

@@ -167,6 +167,20 @@ def test_the_list_of_runs_names_what_each_run_does_and_leads_to_its_page(sign_in
     assert reverse("web:run", kwargs={"number": run.number}) in page.content.decode()
 
 
+@pytest.mark.parametrize("model", [MigrationRun, Approval, Observation, Plan, AuditEvent])
+def test_the_newest_record_comes_first(
+    sign_in: SignIn, place: people.Place, run: MigrationRun, model: type[Model]
+) -> None:
+    people.make_run(place, state="planning", revision="003")
+    people.observe(place)
+
+    page = sign_in("auditor").get(list_url(model))
+
+    numbers = [row.pk for row in page.context["cl"].result_list]
+    assert numbers == sorted(numbers, reverse=True)
+    assert numbers
+
+
 def found(client: Client, model: type[Model], query: str) -> int:
     """How many rows a list shows for this query."""
     page = client.get(f"{list_url(model)}?{query}")

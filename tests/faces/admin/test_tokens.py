@@ -87,6 +87,23 @@ def test_its_owner_revokes_a_token_with_the_button(sign_in: SignIn) -> None:
     assert "was revoked at" in text(client.post(revoke_url(token), follow=True))
 
 
+def test_tokens_are_found_by_whether_they_are_accepted(sign_in: SignIn) -> None:
+    for name in ("good", "old", "gone"):
+        make(sign_in, "dev", name=f"{name}-token")
+    ApiToken.objects.filter(name="old-token").update(expires_at=database_now())
+    client = sign_in("dev")
+    client.post(revoke_url(ApiToken.objects.get(name="gone-token")), follow=True)
+
+    found = {
+        state: re.findall(r"(?:good|old|gone)-token", text(client.get(f"{list_url(ApiToken)}?state={state}")))
+        for state in ("accepted", "expired", "revoked")
+    }
+
+    assert found["accepted"] == ["good-token"]
+    assert found["expired"] == ["old-token"]
+    assert found["revoked"] == ["gone-token"]
+
+
 def test_a_link_revokes_nothing(sign_in: SignIn) -> None:
     make(sign_in, "dev")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
 
 from migrations_audit.actions import tokens
 from tests import people
@@ -77,3 +78,26 @@ class Caller:
         content = b"".join(streamed) if streamed is not None else response.content
         is_json = response.headers.get("Content-Type", "").partition(";")[0] == "application/json"
         return Answer(response.status_code, json.loads(content) if is_json else None, dict(response.headers), content)
+
+
+def addresses() -> list[str]:
+    """Every address of the API, with numbers where it takes some."""
+    found = []
+
+    def walk(patterns: list[Any], prefix: str) -> None:
+        for pattern in patterns:
+            route = prefix + str(pattern.pattern)
+            if isinstance(pattern, URLResolver):
+                walk(pattern.url_patterns, route)
+            elif isinstance(pattern, URLPattern):
+                found.append(route)
+
+    walk(get_resolver("migrations_audit.api.urls").url_patterns, "")
+    filled = (
+        route.replace("^/", "")
+        .replace("<int:target_id>", "1")
+        .replace("<int:number>", "1")
+        .replace("<digest>", "0" * 64)
+        for route in found
+    )
+    return sorted({route for route in filled if route})

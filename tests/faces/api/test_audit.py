@@ -96,6 +96,9 @@ def test_under_asgi_an_export_is_streamed_in_blocks(
 ) -> None:
     monkeypatch.setattr(exports, "CHUNK", 2)
     monkeypatch.setattr(downloads, "LINES_AT_ONCE", 3)
+    given_back: list[None] = []
+    # As Django's own test client does: the connection of this test's transaction must stay.
+    monkeypatch.setattr(downloads, "close_old_connections", lambda: given_back.append(None))
     people.make_run(place, state="approved")
 
     async def fetch() -> list[bytes]:
@@ -108,4 +111,5 @@ def test_under_asgi_an_export_is_streamed_in_blocks(
 
     assert len(blocks) > 3
     assert all(block.count(b"\n") <= 3 for block in blocks)
+    assert len(given_back) == len(blocks) + 1
     assert hashchain.verify_export(b"".join(blocks).decode().splitlines())[1].holds

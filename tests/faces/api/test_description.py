@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,3 +104,11 @@ def test_the_page_is_only_shown(place: people.Place) -> None:
     client.force_login(place.people["dev"])
 
     assert client.post(f"{ROOT}docs").status_code == 405
+
+
+def test_docs_api_md_lists_the_same_endpoints(schema: dict[str, Any]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
+
+    listed = set(re.findall(r"^\| `(GET|POST) (/api/v1/[^`]+)`", page, flags=re.MULTILINE))
+
+    assert listed == {(method, path) for method, path, _ in operations(schema)}

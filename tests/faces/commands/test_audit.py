@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import stat
 import sys
 from pathlib import Path
@@ -178,4 +177,4 @@ def test_a_url_cannot_be_passed_as_an_argument(run: Run) -> None:
     ended = run("seal_url", URL)
 
     assert ended.code != 0
-    assert json.dumps(ended.out) == '""'
+    assert ended.out == ""

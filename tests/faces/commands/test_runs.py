@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.core.management import get_commands
 
 from migrations_audit.actions import attempts
 from migrations_audit.actions.attempts import Line
@@ -156,8 +157,6 @@ def test_a_run_that_is_hidden_is_not_shown(place: people.Place, run: Run) -> Non
 
 
 def test_there_is_no_command_that_decides() -> None:
-    from django.core.management import get_commands
-
     own = [name for name, app in get_commands().items() if app == "migrations_audit"]
 
     assert "request_run" in own

@@ -13,7 +13,8 @@ from pytest_django import DjangoAssertNumQueries
 from migrations_audit.actions import sweeps
 from migrations_audit.models import Environment, Membership, MigrationRun, Observation, Project, Role, Target
 from migrations_audit.models.clock import database_now
-from migrations_audit.states import TargetStatus
+from migrations_audit.states import RunState, TargetStatus
+from migrations_audit.templatetags import portal
 from tests import people
 from tests.faces.web.visitor import Page, Visitor, VisitorOf
 
@@ -25,6 +26,7 @@ WORDS = {
     TargetStatus.SEVERAL_HEADS: "several heads",
     TargetStatus.NOT_INITIALISED: "not initialised",
     TargetStatus.UNREACHABLE: "unreachable",
+    TargetStatus.UNREADABLE: "not readable",
     TargetStatus.WRONG_DATABASE: "wrong database",
     TargetStatus.UNREADABLE_SCRIPTS: "scripts unreadable",
 }
@@ -52,8 +54,17 @@ def test_every_status_has_a_word_and_a_shape_of_its_own(
     assert ('class="chip good"' in shown) == (status is TargetStatus.IN_SYNC)
 
 
-def test_the_words_tell_all_statuses_apart() -> None:
+def test_words_and_shapes_tell_all_statuses_apart() -> None:
+    shapes = {shape for _, shape in portal.STANDINGS.values()}
+
+    assert set(portal.STANDINGS) == {*TargetStatus, "never_read", "stale"}
+    assert len(shapes) == len(portal.STANDINGS)
     assert len(set(WORDS.values())) == len(TargetStatus)
+
+
+def test_every_state_of_a_run_has_a_shape() -> None:
+    assert set(portal.RUNS) == set(RunState)
+    assert {tone for tone, _ in portal.RUNS.values()}.isdisjoint({"good"})
 
 
 def test_a_target_that_was_never_read_is_not_green(place: people.Place, visitor: VisitorOf) -> None:
