@@ -159,7 +159,7 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
 
 def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:
     access.get_run_for(actor, run.number)
-    if actor.kind is not ActorKind.USER:
+    if actor.kind is not ActorKind.USER or actor.user_id is None:
         raise MachineApproval
     if actor.user_id == run.requester_id:
         raise SelfApproval(f"You asked for {run}, so somebody else decides. You may withdraw it.")
@@ -186,4 +186,3 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
         comment=comment,
         at=now,
     )
-

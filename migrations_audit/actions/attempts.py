@@ -20,6 +20,8 @@ from migrations_audit.models import LogLine, MigrationRun, Observation, RunStep
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import Phase, RunState, StepState, Verdict
 
+LONGEST_PAUSE_S = 300
+
 
 class NotClaimable(Conflict):
     """The run is not queued: another delivery of the message was faster, or it was cancelled."""
@@ -147,7 +149,7 @@ def finish(
         "sentence": judgement.sentence,
         "reason_code": judgement.code,
         "lease_expires_at": None,
-        "reconcile_after_at": now + timedelta(seconds=settings.PORTAL_RESEND_S) if unknown else None,
+        "reconcile_after_at": now + _pause(run) if unknown else None,
     }
     if unknown and run.run_state is RunState.OUTCOME_UNKNOWN:
         MigrationRun.objects.filter(number=number, epoch=epoch).update(**values)
@@ -224,6 +226,11 @@ def _held(number: int, epoch: int) -> QuerySet[MigrationRun]:
 def _lock_held(number: int, epoch: int) -> None:
     if not _held(number, epoch).select_for_update(no_key=True).values_list("number"):
         raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+
+
+def _pause(run: MigrationRun) -> timedelta:
+    """How long to wait before the next reconciliation: longer each time, for a target that stays away may do so for days."""
+    return timedelta(seconds=min(settings.PORTAL_RESEND_S * 2 ** min(max(run.epoch - 3, 0), 8), LONGEST_PAUSE_S))
 
 
 def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:

@@ -52,13 +52,14 @@ def record(
     seq, previous = (head[0] + 1, head[1]) if head else (1, hashchain.GENESIS)
     at = database_now()
     place = target.environment.slug if target else environment
+    subject: str = _without_nul(str(object_id))
     said = _without_nul(
         {
             "seq": seq,
             "at": at.isoformat(timespec="microseconds"),
             "actor": {"kind": actor.kind.value, "name": actor.name, "user_id": actor.user_id, "address": actor.address},
             "action": action,
-            "object": {"kind": object_kind, "id": str(object_id)},
+            "object": {"kind": object_kind, "id": subject},
             "environment": place,
             "target": target.label if target else "",
             "facts": dict(facts or {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -93,31 +94,19 @@ def record_observation(
     if enrols:
         Target.objects.filter(pk=target.pk).update(identity=observation.identity, enrolled_at=now)
         target.identity, target.enrolled_at = observation.identity, now
-    audit.record(
-        actor=actor,
-        action="target.observed",
-        object_kind="target",
-        object_id=target.pk,
-        target=target,
-        facts={
-            "observation": observation.pk,
-            "purpose": purpose,
-            "status": read.status.value,
-            "sentence": read.sentence,
-            "revisions": observation.revisions,
-            "catalog": catalog.fingerprint if catalog else None,
-            "run": run.number if run else None,
-        },
-    )
+    facts = {
+        "observation": observation.pk,
+        "purpose": purpose,
+        "status": observation.status,
+        "sentence": observation.sentence,
+        "revisions": observation.revisions,
+        "catalog": observation.catalog_id,
+        "run": observation.run_id,
+    }
+    tell = partial(audit.record, actor=actor, object_kind="target", object_id=target.pk, target=target)
+    tell(action="target.observed", facts=facts)
     if enrols:
-        audit.record(
-            actor=actor,
-            action="target.enrolled",
-            object_kind="target",
-            object_id=target.pk,
-            target=target,
-            facts={"identity": dict(read.identity or {})},
-        )
+        tell(action="target.enrolled", facts={"identity": observation.identity})
     return observation
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -73,51 +73,8 @@ def record(*, actor: Actor, number: int, epoch: int, draft: Draft) -> Plan:
     Raises StaleRun when the run was withdrawn or taken up by another planner meanwhile.
     """
     run = _current(number, epoch)
-    target = run.target
     now = database_now()
-    parts = {
-        "scripts": draft.snapshot.digest,
-        "sql": hashchain.digest(draft.sql or draft.sql_reason),
-        "steps": hashchain.digest(
-            hashchain.canonical({"steps": list(draft.steps), "destination": list(draft.destination)})
-        ),
-        "start": start_digest(rows=draft.from_revisions, catalog=draft.base_observation.catalog_id or ""),
-        "identity": hashchain.digest(hashchain.canonical(identity_facts(draft.identity))),
-        **settings_parts(target),
-    }
-    body = hashchain.canonical(
-        {
-            "format": FORMAT,
-            "run": run.number,
-            "target": target.label,
-            "operation": run.operation,
-            "requester": run.requester_name,
-            "requested": draft.requested,
-            "from": list(draft.from_revisions),
-            "to": list(draft.to_revisions),
-            "parts": parts,
-        }
-    )
-    plan = Plan.objects.create(
-        target=target,
-        operation=run.operation,
-        requested=draft.requested,
-        from_revisions=list(draft.from_revisions),
-        to_revisions=list(draft.to_revisions),
-        destination=list(draft.destination),
-        steps=[dict(step) for step in draft.steps],
-        sql=draft.sql,
-        sql_reason=draft.sql_reason,
-        findings=[dict(finding) for finding in draft.findings],
-        options=target.environment.policy_facts(),
-        identity=dict(draft.identity),
-        snapshot=draft.snapshot,
-        base_observation=draft.base_observation,
-        parts=parts,
-        body=body,
-        digest=hashchain.digest(body),
-        at=now,
-    )
+    plan = _freeze(run, draft, now=now)
     RunStep.objects.bulk_create(
         RunStep(
             run=run,
@@ -135,13 +92,62 @@ def record(*, actor: Actor, number: int, epoch: int, draft: Draft) -> Plan:
         sentence=approvals.waiting_sentence(match),
         plan=plan,
         planned_at=now,
-        expires_at=now + timedelta(seconds=target.environment.approval_lifetime_s),
+        expires_at=now + timedelta(seconds=run.target.environment.approval_lifetime_s),
         lease_expires_at=None,
     )
-    audit.record_run(actor=actor, action="run.planned", run=run, parts=parts, steps=len(plan.steps))
+    audit.record_run(actor=actor, action="run.planned", run=run, parts=plan.parts, steps=len(plan.steps))
     if match.is_met:
         approvals.mark_approved(run, actor=actor, now=now)
     return plan
+
+
+def _freeze(run: MigrationRun, draft: Draft, *, now: datetime) -> Plan:
+    parts = _parts(run.target, draft)
+    body = hashchain.canonical(
+        {
+            "format": FORMAT,
+            "run": run.number,
+            "target": run.target.label,
+            "operation": run.operation,
+            "requester": run.requester_name,
+            "requested": draft.requested,
+            "from": list(draft.from_revisions),
+            "to": list(draft.to_revisions),
+            "parts": parts,
+        }
+    )
+    return Plan.objects.create(
+        target=run.target,
+        operation=run.operation,
+        requested=draft.requested,
+        from_revisions=list(draft.from_revisions),
+        to_revisions=list(draft.to_revisions),
+        destination=list(draft.destination),
+        steps=[dict(step) for step in draft.steps],
+        sql=draft.sql,
+        sql_reason=draft.sql_reason,
+        findings=[dict(finding) for finding in draft.findings],
+        options=run.target.environment.policy_facts(),
+        identity=dict(draft.identity),
+        snapshot=draft.snapshot,
+        base_observation=draft.base_observation,
+        parts=parts,
+        body=body,
+        digest=hashchain.digest(body),
+        at=now,
+    )
+
+
+def _parts(target: Target, draft: Draft) -> dict[str, str]:
+    steps = {"steps": list(draft.steps), "destination": list(draft.destination)}
+    return {
+        "scripts": draft.snapshot.digest,
+        "sql": hashchain.digest(draft.sql or draft.sql_reason),
+        "steps": hashchain.digest(hashchain.canonical(steps)),
+        "start": start_digest(rows=draft.from_revisions, catalog=draft.base_observation.catalog_id or ""),
+        "identity": hashchain.digest(hashchain.canonical(identity_facts(draft.identity))),
+        **settings_parts(target),
+    }
 
 
 @audit.action

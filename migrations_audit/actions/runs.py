@@ -190,4 +190,3 @@ def _rolled_back(actor: Actor, target: Target, number: int | None) -> MigrationR
     if run.target_id != target.pk:
         raise Invalid(f"{run} belongs to another target.", field="rolls_back")
     return run
-

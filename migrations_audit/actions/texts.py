@@ -13,5 +13,7 @@ def check(value: str, *, field: str, longest: int, required: bool = False) -> st
     if len(text) > longest:
         raise Invalid(f"The {field} is longer than {longest:,} characters.", field=field)
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise Invalid(f"The {field} holds characters that are no text (a NUL, or bytes that are not UTF-8).", field=field)
+        raise Invalid(
+            f"The {field} holds characters that are no text (a NUL, or bytes that are not UTF-8).", field=field
+        )
     return text

@@ -11,7 +11,7 @@ from migrations_audit.states import RunState
 from tests.project.sources import APP, calls, first_cells, python_files
 
 EVENT = re.compile(r"[a-z]+\.[a-z_]+")
-RECORDERS = {"record", "record_run"}
+RECORDERS = {"record", "record_run", "tell"}
 ENDS = {RunState.VOID, RunState.REFUSED, RunState.OUTCOME_UNKNOWN}
 ENDS |= states.MOVES[RunState.RUNNING] | states.MOVES[RunState.OUTCOME_UNKNOWN]
 
