@@ -45,7 +45,8 @@ def open_entry(model: type[E], pk: int | None, *, seen_version: int | None = Non
     """
     if pk is None:
         return model()
-    entry = model._default_manager.select_for_update(no_key=not for_removal).filter(pk=pk).first()
+    # In the order of the key: the models' own order would join, and so lock, the entries that this one belongs to.
+    entry = model._default_manager.select_for_update(no_key=not for_removal).order_by("pk").filter(pk=pk).first()
     if entry is None:
         raise NoSuchEntry
     if seen_version is not None and getattr(entry, "settings_version", seen_version) != seen_version:

@@ -136,7 +136,8 @@ def _rows(environments: Sequence[Environment], cells: Iterable[Cell]) -> list[Ro
 
 def _waiting(user_id: int | None, open_runs: Sequence[MigrationRun], now: datetime) -> WaitingForMe:
     mine = rights.rights_of(user_id)
-    waiting = [run for run in open_runs if run.run_state in rights.DECIDABLE]
+    oldest_first = sorted(open_runs, key=lambda run: run.number)
+    waiting = [run for run in oldest_first if run.run_state in rights.DECIDABLE]
     decisions: dict[int, list[Approval]] = defaultdict(list)
     for item in Approval.objects.filter(run__in=waiting, withdrawn_at__isnull=True):
         decisions[item.run_id].append(item)
@@ -154,5 +155,5 @@ def _waiting(user_id: int | None, open_runs: Sequence[MigrationRun], now: dateti
             to_decide.append(run)
         if buttons.start:
             to_start.append(run)
-    asked = [run for run in open_runs if run.requester_id == user_id and run not in to_start]
+    asked = [run for run in oldest_first if run.requester_id == user_id and run not in to_start]
     return WaitingForMe(to_decide=to_decide, to_start=to_start, asked=asked)

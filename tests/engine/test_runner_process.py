@@ -98,6 +98,17 @@ def test_the_runner_sees_nothing_of_the_environment_of_the_portal(
     assert not Path(seen["HOME"]).exists()
 
 
+def test_the_module_path_holds_neither_the_portal_nor_the_working_directory(tmp_path: Path, target: Target) -> None:
+    env = "import json, sys\nprint(json.dumps(sys.path))\n" + runnable.env_with(runnable.INI_URL)
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"), runnable.write(tmp_path, runnable.chain("alpha"), env=env)
+    )
+
+    path = json.loads(outcome.printed["stdout"])
+    assert not {"", ".", str(tmp_path), str(children.PROGRAM.parent)} & set(path)
+
+
 def test_no_secret_is_in_the_command_line_or_the_first_environment(tmp_path: Path, target: Target) -> None:
     reading = """
         own = open("/proc/self/cmdline").read() + open("/proc/self/environ").read()
