@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
 from django.db import connection
@@ -118,12 +119,12 @@ def make_place(
 
 def make_user(name: str, *, superuser: bool = False) -> User:
     """An account whose password is PASSWORD."""
-    return User.objects.create(username=name, password=_hashed(), is_staff=True, is_superuser=superuser)
+    return User.objects.create(username=name, password=_hashed(tuple(settings.PASSWORD_HASHERS)), is_staff=True, is_superuser=superuser)
 
 
 @functools.cache
-def _hashed() -> str:
-    # Hashing is slow on purpose. Once is enough for everybody.
+def _hashed(hashers: tuple[str, ...]) -> str:
+    # Hashing is slow on purpose. Once is enough for everybody, as long as the hashers are the same.
     return make_password(PASSWORD)
 
 

@@ -14,11 +14,10 @@ from django.db.models import OuterRef, Subquery
 
 from migrations_audit.models import Approval, Environment, MigrationRun, Observation, Project, Target
 from migrations_audit.models.evidence import StatusChoice
-from migrations_audit.queries import attention, rights, standing, workers
+from migrations_audit.queries import attention, rights, runs, standing, workers
 from migrations_audit.states import LIVE
 
 MOST_OPEN_RUNS = 500
-HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
 
 
 @dataclass(frozen=True)
@@ -115,9 +114,10 @@ def _cells(user_id: int | None, now: datetime) -> list[Cell]:
 
 
 def _open_runs(user_id: int | None) -> Mapping[int, Sequence[MigrationRun]]:
-    runs = MigrationRun.objects.visible_to(user_id).open().order_by("number")
+    found = MigrationRun.objects.visible_to(user_id).open().order_by("number")
+    found = found.select_related("target__project", "target__environment", "plan").defer(*runs.HEAVY)
     by_target: dict[int, list[MigrationRun]] = defaultdict(list)
-    for run in runs.select_related("target__project", "target__environment", "plan").defer(*HEAVY)[:MOST_OPEN_RUNS]:
+    for run in found[:MOST_OPEN_RUNS]:
         by_target[run.target_id].append(run)
     return by_target
 

@@ -20,6 +20,9 @@ from migrations_audit.models.approvals import Decision
 from migrations_audit.queries import audit, progress, rights, workers
 from migrations_audit.states import RunState
 
+HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
+"""What a list of runs with their plans does without."""
+
 LOG_TAIL = 500
 MOST_EVENTS = 500
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.paginator import Page, Paginator
 
 from migrations_audit.models import MigrationRun, Observation, Role, Target
-from migrations_audit.queries import rights, standing
+from migrations_audit.queries import rights, runs, standing
 from migrations_audit.states import TargetStatus
 
 PAGE = 10
@@ -47,13 +47,13 @@ def target_page(
     observations = Observation.objects.filter(target=target)
     reached = observations.filter(identity__isnull=False).exclude(status=TargetStatus.WRONG_DATABASE.value)
     newest, read = observations.first(), reached.select_related("snapshot").defer("snapshot__archive").first()
-    runs = MigrationRun.objects.filter(target=target).select_related("plan")
+    listed = MigrationRun.objects.filter(target=target).select_related("plan").defer(*runs.HEAVY)
     return TargetPage(
         target=target,
         standing=standing.standing_of(newest, now=now, environment=target.environment),
         read=read,
         live_run=MigrationRun.objects.live().filter(target=target).first(),
-        runs=Paginator(runs, PAGE).get_page(runs_page),
+        runs=Paginator(listed, PAGE).get_page(runs_page),
         observations=Paginator(observations.select_related("run"), PAGE).get_page(observations_page),
         choices=_choices(read),
         may_request=held.holds(Role.REQUESTER),

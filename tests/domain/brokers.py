@@ -19,10 +19,10 @@ BOUND_S = 8.0
 
 
 def app_at(url: str) -> Celery:
-    """The portal's Celery settings with another broker."""
+    """The portal's Celery settings with another broker, and without time-outs: only the dispatcher's patience bounds a wait."""
     app = Celery("elsewhere", set_as_current=False)
     app.config_from_object("django.conf:settings", namespace="CELERY")
-    app.conf.broker_url = url
+    app.conf.update(broker_url=url, broker_transport_options={})
     return app
 
 

@@ -39,9 +39,7 @@ def race(*calls: Callable[[], Any]) -> list[Outcome]:
         finally:
             connections.close_all()
 
-    threads = [
-        threading.Thread(target=run, args=pair, daemon=True) for pair in zip(calls, outcomes, strict=True)
-    ]
+    threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in zip(calls, outcomes, strict=True)]
     for thread in threads:
         thread.start()
     give_up_at = time.monotonic() + WITHIN_S

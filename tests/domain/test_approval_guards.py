@@ -103,7 +103,9 @@ def test_one_person_has_one_standing_decision() -> None:
         insert(place, run, decision="reject")
 
 
-@pytest.mark.parametrize("change", ["decision = 'reject'", "comment = 'x'", "roles = '[]'", "at = now()", "person_name = 'x'"])
+@pytest.mark.parametrize(
+    "change", ["decision = 'reject'", "comment = 'x'", "roles = '[]'", "at = now()", "person_name = 'x'"]
+)
 def test_a_decision_does_not_change(change: str) -> None:
     place = make_place()
     given = insert(place, make_run(place, state="awaiting_approval"))

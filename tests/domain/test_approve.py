@@ -63,7 +63,11 @@ def test_approvals_leave_events_with_roles_and_what_is_missing() -> None:
     first = trail.last("run.approval_given").facts["facts"]
     approve(place, "owner", run, digest)
 
-    assert (first["roles"], first["still_missing"], first["comment"]) == (["database-administrator"], ["1 × owner"], "Read it.")
+    assert (first["roles"], first["still_missing"], first["comment"]) == (
+        ["database-administrator"],
+        ["1 × owner"],
+        "Read it.",
+    )
     assert first["plan_digest"] == digest
     assert trail.of_run(run)[-3:] == ["run.approval_given", "run.approval_given", "run.approved"]
     assert trail.last("run.approved").facts["facts"]["requirements"] == place.environment.requirements
@@ -298,4 +302,3 @@ def test_a_comment_is_optional_and_has_a_longest_length() -> None:
             approvals.approve(actor=place.actor("dba"), number=run.number, digest=digest, comment=comment)
 
     assert approvals.approve(actor=place.actor("dba"), number=run.number, digest=digest).comment == ""
-

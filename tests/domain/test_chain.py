@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from migrations_audit import hashchain
+from migrations_audit import access, hashchain
 from migrations_audit.actions import audit, runs
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.models import AuditEvent, MigrationRun
@@ -145,7 +145,7 @@ def test_a_stranger_is_logged_and_does_not_grow_the_chain(caplog: pytest.LogCapt
     place = make_place()
     before = trail.head()
 
-    with pytest.raises(runs.access.Hidden):
+    with pytest.raises(access.Hidden):
         runs.request(
             actor=Actor(kind=ActorKind.ANONYMOUS, name="a stranger", address="192.0.2.7"),
             target_id=place.target.pk,

@@ -14,10 +14,10 @@ from tests.people import make_place, make_run, observe, read_back
 
 pytestmark = pytest.mark.django_db
 
-# The states whose rows the constraints let stand beside these columns alone.
 SET_STATE = "UPDATE migrations_audit_migrationrun SET state = %s WHERE number = %s"
 SET_VERDICT = (
-    "UPDATE migrations_audit_migrationrun SET state = %s, verdict = %s, verified_by_id = %s, phase = '' WHERE number = %s"
+    "UPDATE migrations_audit_migrationrun SET state = %s, verdict = %s, verified_by_id = %s, phase = '' "
+    "WHERE number = %s"
 )
 
 

@@ -54,7 +54,12 @@ def test_an_exit_code_0_without_effect_is_stored_as_contradicted() -> None:
     place = make_place()
     run = make_run(place, state="running")
 
-    finish(place, run, judgement=judged({"rows": ("002",), "changes": ()}), observation=read_back(place, run, revisions=["002"]))
+    finish(
+        place,
+        run,
+        judgement=judged({"rows": ("002",), "changes": ()}),
+        observation=read_back(place, run, revisions=["002"]),
+    )
 
     run.refresh_from_db()
     assert (run.state, run.verdict, run.reason_code) == ("failed", "contradicted", "no_effect")
@@ -149,7 +154,9 @@ def test_a_phase_of_a_lost_epoch_or_an_ended_run_is_refused() -> None:
 def test_log_lines_are_numbered_without_a_gap() -> None:
     run = make_run(make_place(), state="running")
 
-    attempts.append_log(number=run.number, epoch=run.epoch, lines=[attempts.Line("portal", "a"), attempts.Line("step", "b", 5)])
+    attempts.append_log(
+        number=run.number, epoch=run.epoch, lines=[attempts.Line("portal", "a"), attempts.Line("step", "b", 5)]
+    )
     attempts.append_log(number=run.number, epoch=run.epoch, lines=[attempts.Line("stdout", "c")])
 
     lines = LogLine.objects.filter(run=run)
@@ -178,7 +185,9 @@ def test_a_lost_worker_and_an_ended_run_write_nothing_more() -> None:
 def test_a_step_is_told_as_the_hooks_told_it() -> None:
     run = make_run(make_place(), state="running")
 
-    attempts.update_step(number=run.number, epoch=run.epoch, position=1, state=StepState.ENDED, statements=4, duration_ms=12)
+    attempts.update_step(
+        number=run.number, epoch=run.epoch, position=1, state=StepState.ENDED, statements=4, duration_ms=12
+    )
 
     step = MigrationRun.objects.get(number=run.number).steps.get()
     assert (step.state, step.statements, step.duration_ms) == ("ended", 4, 12)

@@ -101,8 +101,11 @@ def test_the_first_reading_that_names_a_database_enrols_it() -> None:
     reading = observe(place)
 
     place.target.refresh_from_db()
-    assert (place.target.identity, place.target.enrolled_at) == (IDENTITY, reading.at)
-    assert trail.last("target.enrolled").facts["facts"]["identity"]["system_identifier"] == IDENTITY["system_identifier"]
+    assert place.target.identity == IDENTITY
+    assert place.target.enrolled_at == reading.at
+    assert (
+        trail.last("target.enrolled").facts["facts"]["identity"]["system_identifier"] == IDENTITY["system_identifier"]
+    )
 
 
 def test_a_later_reading_does_not_enrol_again() -> None:

@@ -155,7 +155,7 @@ def test_a_reason_is_needed(reason: str) -> None:
 @pytest.mark.parametrize("text", ["x" * 2_001, "a\x00b", "a\ud800b"])
 def test_a_text_that_cannot_be_stored_is_refused(field: str, text: str) -> None:
     with pytest.raises(Invalid) as refused:
-        ask(make_place(), **{field: text})
+        ask(make_place(), None, **{field: text})
 
     assert refused.value.field == field
 

@@ -96,7 +96,9 @@ def test_runs_on_one_target_never_overlap() -> None:
     first = make_run(place, state="queued")
     second = make_run(place, state="approved", revision="003")
 
-    with pytest.raises(runs.TargetBusy, match=f"Run {first.number} on market/production/main is queued; wait until it has ended"):
+    with pytest.raises(
+        runs.TargetBusy, match=f"Run {first.number} on market/production/main is queued; wait until it has ended"
+    ):
         start(place, second)
 
     second.refresh_from_db()

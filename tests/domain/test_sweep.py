@@ -65,7 +65,9 @@ def test_a_second_sweep_does_not_send_at_once_again(sent: Sent) -> None:
     assert swept(sent, run) == []
 
 
-@pytest.mark.parametrize(("count", "seconds", "again"), [(3, 40, False), (3, 50, True), (100, 59, False), (100, 61, True)])
+@pytest.mark.parametrize(
+    ("count", "seconds", "again"), [(3, 40, False), (3, 50, True), (100, 59, False), (100, 61, True)]
+)
 def test_the_pause_grows_to_a_minute_and_no_further(sent: Sent, count: int, seconds: float, again: bool) -> None:
     run = make_run(make_place(), state="queued")
     age(run, seconds=seconds, dispatch_count=count)

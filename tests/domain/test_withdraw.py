@@ -6,7 +6,7 @@ import pytest
 
 from migrations_audit import access
 from migrations_audit.actions import moves, runs
-from migrations_audit.errors import Invalid
+from migrations_audit.errors import Invalid, NotFound
 from tests.domain import trail
 from tests.people import add_person, make_place, make_run
 
@@ -77,7 +77,7 @@ def test_an_outsider_learns_nothing_of_which_runs_there_are() -> None:
     messages = []
 
     for number in (run.number, run.number + 1):
-        with pytest.raises(access.NotFound) as hidden:
+        with pytest.raises(NotFound) as hidden:
             runs.withdraw(actor=place.actor("outsider"), number=number)
         messages.append(hidden.value.message.replace(str(number), "N"))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from migrations_audit.engine import children, process, protocol
+from migrations_audit.engine import children, process, protocol, redaction
 from tests.conftest import MakeTargetDatabase
 from tests.engine import runnable, running
 from tests.engine.running import Target
@@ -122,6 +122,20 @@ def test_no_secret_is_in_the_command_line_or_the_first_environment(tmp_path: Pat
     )
 
     assert outcome.printed["stdout"] == "clean\n"
+
+
+def test_a_printed_password_is_masked(tmp_path: Path, target: Target) -> None:
+    env = "import sys\nfrom alembic import context\n" + dedent(f"""
+        from sqlalchemy.engine import make_url
+        print("out", make_url({runnable.INI_URL}).password)
+        print("err", make_url({runnable.INI_URL}).password, file=sys.stderr)
+    """)
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"), runnable.write(tmp_path, runnable.chain("alpha"), env=env)
+    )
+
+    assert outcome.printed == {"stdout": f"out {redaction.MASK}\n", "stderr": f"err {redaction.MASK}\n"}
 
 
 @pytest.mark.parametrize("name", ["PGHOSTADDR", "LD_PRELOAD", "PYTHONSTARTUP", "PATH", "HOME"])
@@ -256,7 +270,14 @@ def test_a_daemon_that_a_revision_leaves_behind_is_killed_and_does_not_hold_the_
 
 @pytest.mark.parametrize(
     "line",
-    ["not json", "[]", '{"event": "made up"}', '{"event": ["x"]}', '{"event": "hello", "x": NaN}', "x" * 1_100_000],
+    [
+        "not json",
+        "[]",
+        '{"event": "made up"}',
+        '{"event": ["x"]}',
+        '{"event": "hello", "x": NaN}',
+        '{"event": "hello", "x": "' + "x" * 1_100_000 + '"}',
+    ],
     ids=range(6),
 )
 def test_an_event_that_the_runner_never_sends_ends_the_run(tmp_path: Path, target: Target, line: str) -> None:

@@ -171,7 +171,12 @@ ENDED = [
         {},
         (RunState.FAILED, Verdict.CONTRADICTED, "contradicted"),
     ),
-    ("two heads where one was planned", {"rows": ("003", "004b")}, {}, (RunState.FAILED, Verdict.CONTRADICTED, "unexpected_rows")),
+    (
+        "two heads where one was planned",
+        {"rows": ("003", "004b")},
+        {},
+        (RunState.FAILED, Verdict.CONTRADICTED, "unexpected_rows"),
+    ),
 ]  # fmt: skip
 
 
@@ -303,7 +308,7 @@ def test_verified_needs_the_exact_rows_the_right_database_and_no_failed_check(fa
 
     if judgement.verdict is Verdict.VERIFIED:
         assert sorted(facts.rows or ()) == sorted(facts.result)
-        assert not (facts.identity_differences or facts.new_invalid_indexes or facts.prepared_transactions)
+        assert not [*facts.identity_differences, *facts.new_invalid_indexes, *facts.prepared_transactions]
         assert not [item for item in judgement.checks if item.outcome in (Outcome.FAILED, Outcome.COULD_NOT_RUN)]
         assert [item for item in judgement.checks if item.outcome is Outcome.PASSED]
 

@@ -43,7 +43,7 @@ def test_the_terminal_states_are_the_ones_that_the_design_names() -> None:
 def test_a_live_run_is_open_and_an_ended_one_is_not_live() -> None:
     assert states.LIVE <= states.OPEN
     assert not states.LIVE & states.TERMINAL
-    assert states.OPEN | states.TERMINAL == set(RunState)
+    assert set(RunState) == states.OPEN | states.TERMINAL
 
 
 def test_only_a_claim_leads_to_running_and_only_a_run_leads_to_an_unknown_outcome() -> None:
