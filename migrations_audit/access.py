@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth import get_user_model
+from django.http import HttpRequest
 
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Denied, NotFound
@@ -76,6 +77,14 @@ def is_superuser(actor: Actor) -> bool:
     return get_user_model()._default_manager.filter(pk=actor.user_id or 0, is_superuser=True, is_active=True).exists()
 
 
+def actor_of(request: HttpRequest) -> Actor:
+    """The person who is signed in to this browser session, or a stranger."""
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    if not request.user.is_authenticated:
+        return Actor(kind=ActorKind.ANONYMOUS, name="a stranger", address=address)
+    return Actor(kind=ActorKind.USER, name=request.user.get_username(), user_id=request.user.pk, address=address)
+
+
 def get_target_for(actor: Actor, pk: int) -> Target:
     """The target, if the actor may see it. Raises Hidden."""
     target = Target.objects.visible_to(actor.user_id).select_related("project", "environment").filter(pk=pk).first()
@@ -87,7 +96,8 @@ def get_target_for(actor: Actor, pk: int) -> Target:
 def get_run_for(actor: Actor, number: int) -> MigrationRun:
     """The run, if the actor may see it. Raises Hidden."""
     runs = MigrationRun.objects.visible_to(actor.user_id)
-    run = runs.select_related("target__project", "target__environment", "plan__snapshot").filter(number=number).first()
+    related = runs.select_related("target__project", "target__environment", "plan__snapshot")
+    run = related.defer("plan__snapshot__archive").filter(number=number).first()
     if run is None:
         raise Hidden(f"There is no run {number}, or you may not see it.")
     return run

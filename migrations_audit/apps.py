@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 
+from migrations_audit import checks  # noqa: F401  (registers the system checks)
+
 
 class PortalAdminConfig(AdminConfig):
     """Django's admin with our site as the default one."""

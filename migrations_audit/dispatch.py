@@ -37,8 +37,8 @@ def after_commit(wake: Wake, *, queue: str, expires_s: float | None = None, **id
 
 
 def announce(number: int) -> None:
-    """Tell open pages that run ``number`` has something new. Pages that miss it find the rows anyway."""
-    _patiently(lambda: _redis().publish(channel(number), "1"))
+    """Tell open pages that run ``number`` has something new, and wait for nothing. Pages that miss it find the rows anyway."""
+    _patiently(lambda: _redis().publish(channel(number), "1"), patience_s=0)
 
 
 def channel(number: int) -> str:
@@ -60,8 +60,8 @@ def _redis() -> redis.Redis:
     return _client
 
 
-def _patiently(send: Callable[[], Any]) -> None:
-    """Run ``send`` beside us and stop waiting after ``PATIENCE_S``: a frozen broker answers neither yes nor no."""
+def _patiently(send: Callable[[], Any], *, patience_s: float = PATIENCE_S) -> None:
+    """Run ``send`` beside us and stop waiting after ``patience_s``: a frozen broker answers neither yes nor no."""
 
     def guarded() -> None:
         try:
@@ -73,6 +73,6 @@ def _patiently(send: Callable[[], Any]) -> None:
 
     sender = threading.Thread(target=guarded, daemon=True, name="dispatch")
     sender.start()
-    sender.join(PATIENCE_S)
-    if sender.is_alive():
-        logger.warning("The broker did not answer within %.1f s; the sweep will send the message again.", PATIENCE_S)
+    sender.join(patience_s)
+    if patience_s and sender.is_alive():
+        logger.warning("The broker did not answer within %.1f s; the sweep will send the message again.", patience_s)

@@ -23,7 +23,7 @@ class Requirement:
     count: int
 
     def __str__(self) -> str:
-        return f"{self.count} × {self.role.replace('-', ' ')}"
+        return f"{self.count} × {self.role}"
 
 
 @dataclass(frozen=True)

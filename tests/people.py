@@ -119,7 +119,8 @@ def make_place(
 
 def make_user(name: str, *, superuser: bool = False) -> User:
     """An account whose password is PASSWORD."""
-    return User.objects.create(username=name, password=_hashed(tuple(settings.PASSWORD_HASHERS)), is_staff=True, is_superuser=superuser)
+    hashed = _hashed(tuple(settings.PASSWORD_HASHERS))
+    return User.objects.create(username=name, password=hashed, is_staff=True, is_superuser=superuser)
 
 
 @functools.cache

@@ -101,7 +101,6 @@ def enter_phase(*, actor: Actor, number: int, epoch: int, phase: Phase, sentence
         raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
     run = MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
     audit.record_run(actor=actor, action="run.phase_entered", run=run, phase=phase.value)
-    transaction.on_commit(lambda: dispatch.announce(number))
 
 
 @transaction.atomic
@@ -174,7 +173,6 @@ def finish(
         checks=[{"check": item.name, "outcome": item.outcome.value} for item in judgement.checks],
         **(facts or {}),
     )
-    transaction.on_commit(lambda: dispatch.announce(number))
     return run
 
 
@@ -193,7 +191,6 @@ def abandon(*, actor: Actor, number: int, epoch: int, sentence: str) -> None:
         reconcile_after_at=database_now(),
     )
     audit.record_run(actor=actor, action="run.abandoned", run=run, phase=run.phase, sentence=sentence)
-    transaction.on_commit(lambda: dispatch.announce(number))
 
 
 @audit.action

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.db import OperationalError, connection, transaction
 
-from migrations_audit import hashchain
+from migrations_audit import dispatch, hashchain
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Denied, NotFound, PortalError
 from migrations_audit.models import AuditEvent, MigrationRun, Target
@@ -84,11 +84,12 @@ def record(
 
 
 def record_run(*, actor: Actor, action: str, run: MigrationRun, **facts: Any) -> AuditEvent:
-    """Append an event about a run, with what names it: target, operation, from → to, plan digest."""
+    """Append an event about a run, with what names it: target, operation, from → to, plan digest. Open pages are told."""
     plan = run.plan
     known = {"state": run.state, "operation": run.operation, "requested": run.requested}
     if plan is not None:
         known |= {"from": plan.from_revisions, "to": plan.to_revisions, "plan_digest": plan.digest}
+    transaction.on_commit(functools.partial(dispatch.announce, run.number))
     return record(
         actor=actor, action=action, object_kind="run", object_id=run.number, target=run.target, facts=known | facts
     )

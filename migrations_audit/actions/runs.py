@@ -179,7 +179,6 @@ def cancel(*, actor: Actor, number: int) -> MigrationRun:
     )
     run.cancel_requested_at, run.cancel_requested_by = now, actor.name
     audit.record_run(actor=actor, action="run.cancel_requested", run=run, phase=run.phase)
-    transaction.on_commit(lambda: dispatch.announce(run.number))
     return run
 
 

@@ -8,7 +8,8 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from migrations_audit import exports
-from migrations_audit.admin.base import RecordAdmin, actor_for, at, environments_as, pretty
+from migrations_audit.access import actor_of
+from migrations_audit.admin.base import RecordAdmin, at, environments_as, pretty
 from migrations_audit.admin.filters import ByEnvironmentName, BySubject
 from migrations_audit.models import AuditEvent, Role
 
@@ -37,7 +38,7 @@ class AuditEventAdmin(RecordAdmin):
             return AuditEvent.objects.none()
         readable: QuerySet[AuditEvent] | None = getattr(request, "portal_events", None)
         if readable is None:
-            readable = exports.readable_events(actor_for(request))
+            readable = exports.readable_events(actor_of(request))
             request.portal_events = readable  # type: ignore[attr-defined]  # asked several times for one page
         return readable.all()
 

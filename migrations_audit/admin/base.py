@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from migrations_audit.access import actor_of
 from migrations_audit.actions import audit
-from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Denied
 from migrations_audit.models import Role
 from migrations_audit.queries import rights
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 else:
     ModelAdmin = admin.ModelAdmin
     TabularInline = admin.TabularInline
-
-
-def actor_for(request: HttpRequest) -> Actor:
-    """The signed-in person who sent the request."""
-    user = request.user
-    return Actor(
-        kind=ActorKind.USER, name=user.get_username(), user_id=user.pk, address=request.META.get("REMOTE_ADDR", "")
-    )
 
 
 def rights_for(request: HttpRequest) -> Mapping[int, Rights]:
@@ -114,7 +106,7 @@ class PortalAdmin(ModelAdmin):
         except PermissionDenied:
             if request.method == "POST":
                 error = Denied(f"The admin refused to {verb} a {self.opts.verbose_name}.")
-                audit.record_denial(actor=actor_for(request), verb=f"admin.{self.opts.model_name}.{verb}", error=error)
+                audit.record_denial(actor=actor_of(request), verb=f"admin.{self.opts.model_name}.{verb}", error=error)
             raise
 
     def message_user(

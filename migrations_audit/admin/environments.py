@@ -8,8 +8,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from migrations_audit.access import actor_of
 from migrations_audit.actions import registry
-from migrations_audit.admin.base import TabularInline, actor_for
+from migrations_audit.admin.base import TabularInline
 from migrations_audit.admin.fields import RequirementsField, requirement_lines
 from migrations_audit.admin.filters import by_environment
 from migrations_audit.admin.registry import RefusableForm, RegistryAdmin, VersionedForm
@@ -97,10 +98,10 @@ class EnvironmentAdmin(RegistryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Environment, form: EnvironmentForm, change: bool) -> None:
         pk = obj.pk if change else None
-        self.adopt(obj, registry.save_environment(actor=actor_for(request), environment_id=pk, **form.chosen()))
+        self.adopt(obj, registry.save_environment(actor=actor_of(request), environment_id=pk, **form.chosen()))
 
     def delete_model(self, request: HttpRequest, obj: Environment) -> None:
-        registry.remove_environment(actor=actor_for(request), environment_id=obj.pk)
+        registry.remove_environment(actor=actor_of(request), environment_id=obj.pk)
 
     @admin.display(description="who must approve")
     def who_approves(self, environment: Environment) -> str:
@@ -139,7 +140,7 @@ class MembershipAdmin(RegistryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Membership, form: MembershipForm, change: bool) -> None:
         pk = obj.pk if change else None
-        self.adopt(obj, registry.save_membership(actor=actor_for(request), membership_id=pk, **form.cleaned_data))
+        self.adopt(obj, registry.save_membership(actor=actor_of(request), membership_id=pk, **form.cleaned_data))
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
-        registry.remove_membership(actor=actor_for(request), membership_id=obj.pk)
+        registry.remove_membership(actor=actor_of(request), membership_id=obj.pk)

@@ -16,9 +16,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from migrations_audit.access import actor_of
 from migrations_audit.actions import people
 from migrations_audit.actors import Actor
-from migrations_audit.admin.base import actor_for
 from migrations_audit.admin.registry import RefusableAdmin, RefusableForm
 
 if TYPE_CHECKING:
@@ -120,16 +120,16 @@ class AccountAdmin(SuperusersOnly, AccountPages):
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if change:
-            people.change_user(actor=actor_for(request), user_id=obj.pk, **form.cleaned_data)
+            people.change_user(actor=actor_of(request), user_id=obj.pk, **form.cleaned_data)
             return
         chosen = form.cleaned_data
         password = chosen["password1"] if chosen["set_usable_password"] else None
-        stored = people.create_user(actor=actor_for(request), username=chosen["username"], password=password)
+        stored = people.create_user(actor=actor_of(request), username=chosen["username"], password=password)
         obj.pk = stored.pk
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         view = copy.copy(self)
-        view.change_password_form = functools.partial(AuditedPasswordForm, actor=actor_for(request))
+        view.change_password_form = functools.partial(AuditedPasswordForm, actor=actor_of(request))
         return DjangoUserAdmin.user_change_password(view, request, id, form_url)
 
     @admin.display(description="password")
@@ -172,7 +172,7 @@ class GroupsAdmin(SuperusersOnly, DjangoGroupAdmin):
     def save_model(self, request: HttpRequest, obj: Group, form: GroupForm, change: bool) -> None:
         chosen = form.cleaned_data
         stored = people.save_group(
-            actor=actor_for(request),
+            actor=actor_of(request),
             group_id=obj.pk if change else None,
             name=chosen["name"],
             permissions=chosen["permissions"],
@@ -183,7 +183,7 @@ class GroupsAdmin(SuperusersOnly, DjangoGroupAdmin):
         people.refuse_removal(entry)
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        people.remove_group(actor=actor_for(request), group_id=obj.pk)
+        people.remove_group(actor=actor_of(request), group_id=obj.pk)
 
     @admin.display(description="people")
     def people(self, group: Group) -> str:

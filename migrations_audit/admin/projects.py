@@ -14,8 +14,9 @@ from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
 
+from migrations_audit.access import actor_of
 from migrations_audit.actions import registry
-from migrations_audit.admin.base import actor_for, at, environments_as, link, pretty
+from migrations_audit.admin.base import at, environments_as, link, pretty
 from migrations_audit.admin.fields import ReferenceInput, VariablesField, variable_lines
 from migrations_audit.admin.filters import by_environment, by_project
 from migrations_audit.admin.readings import StandingFilter, newest_observation, with_standings
@@ -94,10 +95,10 @@ class ProjectAdmin(RegistryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Project, form: ProjectForm, change: bool) -> None:
         pk = obj.pk if change else None
-        self.adopt(obj, registry.save_project(actor=actor_for(request), project_id=pk, **form.chosen()))
+        self.adopt(obj, registry.save_project(actor=actor_of(request), project_id=pk, **form.chosen()))
 
     def delete_model(self, request: HttpRequest, obj: Project) -> None:
-        registry.remove_project(actor=actor_for(request), project_id=obj.pk)
+        registry.remove_project(actor=actor_of(request), project_id=obj.pk)
 
     @admin.display(description="extra environment")
     def variables(self, project: Project) -> str:
@@ -195,10 +196,10 @@ class TargetAdmin(RegistryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Target, form: TargetForm, change: bool) -> None:
         pk = obj.pk if change else None
-        self.adopt(obj, registry.save_target(actor=actor_for(request), target_id=pk, **form.chosen()))
+        self.adopt(obj, registry.save_target(actor=actor_of(request), target_id=pk, **form.chosen()))
 
     def delete_model(self, request: HttpRequest, obj: Target) -> None:
-        registry.remove_target(actor=actor_for(request), target_id=obj.pk)
+        registry.remove_target(actor=actor_of(request), target_id=obj.pk)
 
     @admin.display(description="target", ordering="project__slug")
     def label(self, target: Target) -> str:

@@ -11,9 +11,10 @@ from django.contrib.admin.utils import unquote
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
+from migrations_audit.access import actor_of
 from migrations_audit.actions import audit, registry, registry_rights, registry_rules
 from migrations_audit.actions.registry_rights import Verb
-from migrations_audit.admin.base import PortalAdmin, actor_for, environments_as
+from migrations_audit.admin.base import PortalAdmin, environments_as
 from migrations_audit.errors import Denied, NotFound, PortalError
 from migrations_audit.models import Role
 
@@ -137,7 +138,7 @@ class RefusableAdmin(PortalAdmin):
     def _keep_denial(self, request: HttpRequest, error: PortalError) -> None:
         """Record the denial again: the action's own event was rolled back together with the form's transaction."""
         if isinstance(error, Denied | NotFound):
-            audit.record_denial(actor=actor_for(request), verb=f"admin.{self.opts.model_name}", error=error)
+            audit.record_denial(actor=actor_of(request), verb=f"admin.{self.opts.model_name}", error=error)
 
 
 class RegistryAdmin(RefusableAdmin):

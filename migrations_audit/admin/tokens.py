@@ -17,8 +17,9 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 
+from migrations_audit.access import actor_of
 from migrations_audit.actions import tokens
-from migrations_audit.admin.base import actor_for, at
+from migrations_audit.admin.base import at
 from migrations_audit.admin.registry import RefusableAdmin, RefusableForm
 from migrations_audit.errors import PortalError
 from migrations_audit.models import ApiToken
@@ -106,9 +107,7 @@ class TokenAdmin(RefusableAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: TokenForm, change: bool) -> None:
         chosen = form.cleaned_data
-        made = tokens.create(
-            actor=actor_for(request), name=chosen["name"], scopes=chosen["scopes"], days=chosen["days"]
-        )
+        made = tokens.create(actor=actor_of(request), name=chosen["name"], scopes=chosen["scopes"], days=chosen["days"])
         obj.pk, obj.prefix = made.token.pk, made.token.prefix
         request.new_token = made  # type: ignore[attr-defined]  # for the answer to this request, and for nothing later
 
@@ -138,7 +137,7 @@ class TokenAdmin(RefusableAdmin):
         if not object_id.isdecimal():
             raise PermissionDenied
         try:
-            token = tokens.revoke(actor=actor_for(request), token_id=int(object_id))
+            token = tokens.revoke(actor=actor_of(request), token_id=int(object_id))
         except PortalError as error:
             self.message_user(request, error.message, messages.ERROR)
         else:

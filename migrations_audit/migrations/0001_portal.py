@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
                 ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='portal_tokens', to=settings.AUTH_USER_MODEL)),
             ],
             options={
+                'verbose_name': 'API token',
                 'ordering': ['-created_at'],
             },
         ),
@@ -132,6 +133,7 @@ class Migration(migrations.Migration):
                 ('rolls_back', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='rollbacks', to='migrations_audit.migrationrun')),
             ],
             options={
+                'verbose_name': 'run',
                 'ordering': ['-number'],
             },
         ),

@@ -116,6 +116,7 @@ class MigrationRun(models.Model):
     objects = RunQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "run"
         ordering = ["-number"]
         constraints = [
             models.UniqueConstraint(

@@ -7,10 +7,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 
+from migrations_audit.access import actor_of
 from migrations_audit.actions import audit
 from migrations_audit.errors import Conflict, Denied, Invalid, NotFound, PortalError
 from migrations_audit.web import pages
-from migrations_audit.web.actors import actor_of
 
 SAFE = ("GET", "HEAD")
 TITLES = {

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
 LOOK_EVERY_S = 5.0
-"""Decisions of people are not announced; an open page learns of them within this time."""
+"""A nudge that was lost costs an open page at most this time."""
 LOOK_WITHOUT_REDIS_S = 2.0
 LONGEST_S = 600.0
 """Then the browser connects again, and everything about the person is asked again."""

@@ -183,10 +183,12 @@ class Portal:
             )
             return run if run.state in states else None
 
-        return wait_for(there, within=within, what=f"run {number} to be {' or '.join(states)}; {self._story(number)}")
+        found = wait_for(there, within=within, what=f"run {number} to be {' or '.join(states)}; {self._story()}")
+        assert found is not None
+        return found
 
-    def _story(self, number: int) -> str:
-        return f"workers said: {self.workers.said()[-1500:]}" if number else ""
+    def _story(self) -> str:
+        return f"workers said: {self.workers.said()[-1500:]}"
 
 
 def free_port() -> int:
@@ -206,7 +208,7 @@ def database_url(name: str) -> str:
 def on_server(statement: str) -> None:
     """Run one statement on the portal's server, outside any transaction."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
-        server.execute(statement)  # type: ignore[call-overload]
+        server.execute(statement)
 
 
 def use_database(name: str) -> str:

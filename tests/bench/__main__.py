@@ -45,7 +45,7 @@ class Targets:
     def fresh(self) -> str:
         name = f"bench_{secrets.token_hex(4)}"
         with psycopg.connect(self._server.url(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_002')  # type: ignore[call-overload]
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_002')
         return self._server.url(name)
 
 

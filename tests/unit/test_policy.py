@@ -111,13 +111,28 @@ def test_a_requirement_reads_as_people_say_it() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        None, {}, "owner", [None], ["owner"], [{}], [{"role": "owner"}], [{"role": "owner", "count": 1, "more": 1}],
-        [{"role": "owner", "count": 0}], [{"role": "owner", "count": -1}], [{"role": "owner", "count": 11}],
-        [{"role": "owner", "count": True}], [{"role": "owner", "count": 1.0}], [{"role": "owner", "count": "1"}],
-        [{"role": "", "count": 1}], [{"role": "-", "count": 1}], [{"role": "Owner", "count": 1}],
-        [{"role": "an owner", "count": 1}],         [{"role": 1, "count": 1}], [{"role": "owner", "count": 1}, {"role": "owner", "count": 2}],
+        None,
+        {},
+        "owner",
+        [None],
+        ["owner"],
+        [{}],
+        [{"role": "owner"}],
+        [{"role": "owner", "count": 1, "more": 1}],
+        [{"role": "owner", "count": 0}],
+        [{"role": "owner", "count": -1}],
+        [{"role": "owner", "count": 11}],
+        [{"role": "owner", "count": True}],
+        [{"role": "owner", "count": 1.0}],
+        [{"role": "owner", "count": "1"}],
+        [{"role": "", "count": 1}],
+        [{"role": "-", "count": 1}],
+        [{"role": "Owner", "count": 1}],
+        [{"role": "an owner", "count": 1}],
+        [{"role": 1, "count": 1}],
+        [{"role": "owner", "count": 1}, {"role": "owner", "count": 2}],
     ],
-)  # fmt: skip
+)
 def test_a_policy_that_is_not_one_is_refused_with_a_sentence(raw: Any) -> None:
     with pytest.raises(Invalid) as refused:
         policy.parse(raw)

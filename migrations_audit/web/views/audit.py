@@ -11,11 +11,11 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_POST, require_safe
 
 from migrations_audit import downloads, exports
+from migrations_audit.access import actor_of
 from migrations_audit.errors import Invalid
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import audit
 from migrations_audit.web import pages
-from migrations_audit.web.actors import actor_of
 
 FIELDS = ("actor", "action", "environment", "target", "run", "since", "until")
 

@@ -6,11 +6,11 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
+from migrations_audit.access import actor_of
 from migrations_audit.actions import approvals
 from migrations_audit.actions import runs as run_actions
 from migrations_audit.errors import Invalid
 from migrations_audit.web import pages
-from migrations_audit.web.actors import actor_of
 from migrations_audit.web.views import runs
 
 

@@ -11,10 +11,10 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from migrations_audit import access, downloads
+from migrations_audit.access import actor_of
 from migrations_audit.models import LogLine
 from migrations_audit.queries import live
 from migrations_audit.web import stream
-from migrations_audit.web.actors import actor_of
 from migrations_audit.web.pages import show
 from migrations_audit.web.text import visible
 from migrations_audit.web.views import runs

@@ -9,12 +9,12 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from migrations_audit import access
+from migrations_audit.access import actor_of
 from migrations_audit.errors import Invalid
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import runs, sources
 from migrations_audit.web import pages
-from migrations_audit.web.actors import actor_of
 
 
 @require_safe

@@ -9,13 +9,13 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST, require_safe
 
 from migrations_audit import access, requests
+from migrations_audit.access import actor_of
 from migrations_audit.actions import evidence, runs
 from migrations_audit.errors import Invalid, PortalError
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import targets
 from migrations_audit.states import Operation
 from migrations_audit.web import pages
-from migrations_audit.web.actors import actor_of
 
 FIELDS = ("revision", "reason", "ticket", "rolls_back")
 
@@ -96,7 +96,14 @@ def _page(request: HttpRequest, pk: int, *, typed: Mapping[str, str], status: in
         runs_page=request.GET.get("runs", "1"),
         observations_page=request.GET.get("observations", "1"),
     )
-    context = {"title": target.label, "target": target, "page": found, "now": now, "typed": typed, "accepted": requests.ACCEPTED}
+    context = {
+        "title": target.label,
+        "target": target,
+        "page": found,
+        "now": now,
+        "typed": typed,
+        "accepted": requests.ACCEPTED,
+    }
     return pages.show(request, "migrations_audit/target.html", context, status=status)
 
 
