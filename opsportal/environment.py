@@ -18,7 +18,9 @@ def database_url(text: str) -> str:
     """
     scheme, separator, rest = text.partition("://")
     if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
-        raise ImproperlyConfigured("DATABASE_URL must be a PostgreSQL URL, like postgresql://user:password@host:5432/name.")
+        raise ImproperlyConfigured(
+            "DATABASE_URL must be a PostgreSQL URL, like postgresql://user:password@host:5432/name."
+        )
     return f"postgresql://{rest}"
 
 
@@ -30,7 +32,9 @@ def named_paths(entries: Sequence[str], *, setting: str) -> dict[str, str]:
     return {name.strip(): path for name, _, path in pairs}
 
 
-def refuse_unsafe(*, mode: str, secret_key: str, debug: bool, allowed_hosts: Sequence[str], sealing_keys: Sequence[str]) -> None:
+def refuse_unsafe(
+    *, mode: str, secret_key: str, debug: bool, allowed_hosts: Sequence[str], sealing_keys: Sequence[str]
+) -> None:
     """Stop a production start with an unsafe setting. The message names the setting, never its value."""
     if mode not in MODES:
         raise ImproperlyConfigured(f"PORTAL_MODE must be one of {', '.join(MODES)}.")
@@ -45,4 +49,6 @@ def refuse_unsafe(*, mode: str, secret_key: str, debug: bool, allowed_hosts: Seq
     if not allowed_hosts or "*" in allowed_hosts:
         raise ImproperlyConfigured("ALLOWED_HOSTS must name the portal's hosts; it is empty or holds *.")
     if not sealing_keys:
-        raise ImproperlyConfigured("PORTAL_SEALING_KEYS is empty. Set at least one key; docs/settings.md says how to make it.")
+        raise ImproperlyConfigured(
+            "PORTAL_SEALING_KEYS is empty. Set at least one key; docs/settings.md says how to make it."
+        )

@@ -15,7 +15,9 @@ env = environ.Env()
 PORTAL_MODE = env.str("PORTAL_MODE", default="production")
 SECRET_KEY = env.str("SECRET_KEY")
 DEBUG = env.bool("DEBUG", default=False)
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[] if PORTAL_MODE == "production" else ["127.0.0.1", "localhost"])
+ALLOWED_HOSTS: list[str] = env.list(
+    "ALLOWED_HOSTS", default=[] if PORTAL_MODE == "production" else ["127.0.0.1", "localhost"]
+)
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PORTAL_SEALING_KEYS: list[str] = env.list("PORTAL_SEALING_KEYS", default=[])
 environment.refuse_unsafe(
@@ -24,7 +26,9 @@ environment.refuse_unsafe(
 
 PORTAL_NAME = env.str("PORTAL_NAME", default="portal")
 PORTAL_PROJECT_ROOTS: list[str] = env.list("PORTAL_PROJECT_ROOTS", default=[])
-PORTAL_INTERPRETERS = environment.named_paths(env.list("PORTAL_INTERPRETERS", default=[]), setting="PORTAL_INTERPRETERS")
+PORTAL_INTERPRETERS = environment.named_paths(
+    env.list("PORTAL_INTERPRETERS", default=[]), setting="PORTAL_INTERPRETERS"
+)
 PORTAL_LEASE_S = env.int("PORTAL_LEASE_S", default=30)
 PORTAL_SWEEP_S = env.int("PORTAL_SWEEP_S", default=5)
 PORTAL_RESEND_S = env.int("PORTAL_RESEND_S", default=15)

@@ -41,7 +41,7 @@ class MembershipList(TabularInline):
     model = Membership
     fields = ["group", "role", "approver_role"]
     extra = 0
-    show_change_link = True
+    template = "admin/migrations_audit/environment/memberships.html"
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from django import template
@@ -57,6 +58,8 @@ OUTCOMES = {
     "failed": ("bad", "cross"),
     "could_not_run": ("bad", "barred"),
 }
+SHORT_DIFFERENCE = 24
+WHOLE_OBJECTS = ("table ", "view ", "materialized view ", "enum ", "function ", "schema ", "extension ")
 STEPS = {
     "waiting": ("dim", "dashed"),
     "running": ("busy", "play"),
@@ -219,3 +222,11 @@ def _relative(when: datetime, now: datetime) -> str:
             words = f"{size // length} {unit}"
             break
     return f"{words} ago" if seconds >= 0 else f"in {words}"
+
+
+@register.filter
+def headlines(lines: Sequence[str]) -> list[str]:
+    """The lines of a catalog difference that say most: all of a short one, else its whole relations, types and functions."""
+    if len(lines) <= SHORT_DIFFERENCE:
+        return list(lines)
+    return [line for line in lines if line[2:].startswith(WHOLE_OBJECTS)][:SHORT_DIFFERENCE]
