@@ -155,7 +155,9 @@ def test_no_page_scrolls_sideways_and_axe_finds_nothing(
     person.page.set_viewport_size({"width": width, "height": 800})
     person.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
 
-    for path in ("/", f"/targets/{place.target.pk}/", f"/runs/{run.number}/", "/migrations_audit/migrationrun/"):
+    own = ["/", f"/targets/{place.target.pk}/", f"/runs/{run.number}/", "/registry/"]
+    lists = [f"/migrations_audit/{name}/" for name in ("migrationrun", "target", "environment", "project", "approval")]
+    for path in [*own, *lists, f"/migrations_audit/environment/{place.environment.pk}/change/"]:
         person.page.goto(path)
         person.is_accessible()
         overflow = person.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

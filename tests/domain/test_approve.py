@@ -290,7 +290,7 @@ def test_an_approval_of_somebody_who_has_lost_the_role_does_not_count() -> None:
     approve(place, "owner", run, digest)
 
     run.refresh_from_db()
-    assert (run.state, run.sentence) == ("awaiting_approval", "Waiting for approval: 1 × database administrator.")
+    assert (run.state, run.sentence) == ("awaiting_approval", "Waiting for approval: 1 × database-administrator.")
 
 
 def test_a_comment_is_optional_and_has_a_longest_length() -> None:

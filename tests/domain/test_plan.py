@@ -89,7 +89,7 @@ def test_a_plan_opens_the_run_for_approval() -> None:
 
     run.refresh_from_db()
     assert (run.state, run.plan, run.lease_expires_at) == ("awaiting_approval", plan, None)
-    assert run.sentence == "Waiting for approval: 1 × database administrator, 1 × owner."
+    assert run.sentence == "Waiting for approval: 1 × database-administrator, 1 × owner."
     assert [(step.position, step.revision, step.state) for step in run.steps.all()] == [(1, "003", "waiting")]
 
 

@@ -134,7 +134,7 @@ def test_an_incomplete_approval_says_who_is_missing() -> None:
     run = make_run(place, state="approved")
     changes.lose_role(place, run)
 
-    with pytest.raises(approvals.ApprovalIncomplete, match="missing: 1 × database administrator"):
+    with pytest.raises(approvals.ApprovalIncomplete, match="missing: 1 × database-administrator"):
         start(place, run)
 
     trail.denied(verb="runs.start", code="approval_incomplete")

@@ -21,7 +21,7 @@ def test_an_approved_run_waits_again_when_it_falls_short() -> None:
 
     run.refresh_from_db()
     assert (run.state, run.approved_at) == ("awaiting_approval", None)
-    assert run.sentence == "Waiting for approval: 1 × database administrator."
+    assert run.sentence == "Waiting for approval: 1 × database-administrator."
     assert trail.of_run(run)[-1] == "run.approval_withdrawn"
 
 

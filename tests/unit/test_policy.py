@@ -105,7 +105,7 @@ def test_no_requirement_is_met_by_nobody() -> None:
 
 
 def test_a_requirement_reads_as_people_say_it() -> None:
-    assert str(Requirement("database-administrator", 2)) == "2 × database administrator"
+    assert str(Requirement("database-administrator", 2)) == "2 × database-administrator"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_running_run_shows_its_phase(place: people.Place, visitor: VisitorOf) 
 def test_the_sentence_says_what_it_waits_for(place: people.Place, visitor: VisitorOf) -> None:
     run = people.make_run(place, state="awaiting_approval")
 
-    assert "Waiting for approval: 1 × database administrator, 1 × owner." in visitor("viewer").run(run).words
+    assert "Waiting for approval: 1 × database-administrator, 1 × owner." in visitor("viewer").run(run).words
 
 
 def test_missing_approvals_name_who_could_give_them_but_never_the_requester(
