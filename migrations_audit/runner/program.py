@@ -85,7 +85,7 @@ def described(error: BaseException) -> Facts:
     return {
         "type": type(origin).__name__,
         "sqlstate": sqlstate(error),
-        "message": message[-MAX_MESSAGE:],
+        "message": message[-MAX_MESSAGE:] or type(origin).__name__,
         "statement": statement[:MAX_STATEMENT] if isinstance(statement, str) else "",
     }
 

@@ -134,3 +134,45 @@ def test_an_unknown_outcome_that_stays_so_gathers_no_evidence() -> None:
     finish(place, taken, judgement=elsewhere)
 
     assert taken.evidence.count() == 0
+
+
+def test_a_worker_that_cannot_go_on_gives_up_and_a_reconciliation_is_due() -> None:
+    place = make_place()
+    run = make_run(place, state="running")
+
+    attempts.abandon(actor=WORKER, number=run.number, epoch=run.epoch, sentence="The disk is full.")
+
+    run.refresh_from_db()
+    assert (run.state, run.reason_code, run.sentence) == ("outcome_unknown", "worker_gave_up", "The disk is full.")
+    assert run.reconcile_after_at is not None
+    assert trail.last("run.abandoned").facts["facts"]["phase"] == "preflight"
+    assert attempts.take_over(actor=WORKER, number=run.number).epoch == run.epoch + 1
+
+
+def test_it_gives_up_once_and_only_what_it_holds() -> None:
+    place = make_place()
+    run = make_run(place, state="running")
+
+    with pytest.raises(attempts.LostLease):
+        attempts.abandon(actor=WORKER, number=run.number, epoch=run.epoch - 1, sentence="x")
+    attempts.abandon(actor=WORKER, number=run.number, epoch=run.epoch, sentence="The disk is full.")
+    with pytest.raises(attempts.LostLease, match="it is outcome unknown"):
+        attempts.abandon(actor=WORKER, number=run.number, epoch=run.epoch, sentence="x")
+
+    assert trail.of_run(run).count("run.abandoned") == 1
+
+
+def test_the_pauses_between_reconciliations_grow_and_have_an_end() -> None:
+    run = lost(make_place())
+    unread = Judgement(RunState.OUTCOME_UNKNOWN, Verdict.UNVERIFIED, "target_not_reached", "Nobody answers.")
+    pauses = []
+
+    for _ in range(9):
+        taken = attempts.take_over(actor=WORKER, number=run.number)
+        attempts.finish(actor=WORKER, number=run.number, epoch=taken.epoch, judgement=unread, observation=None)
+        due = MigrationRun.objects.get(number=run.number).reconcile_after_at
+        assert due is not None
+        pauses.append(round((due - database_now()).total_seconds(), -1))
+
+    assert pauses == sorted(pauses)
+    assert pauses[0] < pauses[-1] == attempts.LONGEST_PAUSE_S
