@@ -68,9 +68,10 @@ class Expected:
 class RunnerRequest:
     """All that the runner needs for one run. Times in the unit that the name says; 0 means no limit.
 
-    ``mode`` is ``upgrade`` or ``downgrade``. With ``offline_range`` (``a:b``) nothing is executed: the SQL is written, and any
-    connection refused. ``steps`` are pairs of revision and ``upgrade`` or ``downgrade``, in Alembic's order. An empty
-    ``version_table_schema`` means the role's own search path.
+    ``config_path`` is the ini file and ``toml_path`` the pyproject.toml that Alembic reads; one of them may be empty. Both are
+    relative to the folder in which the runner is started. ``mode`` is ``upgrade`` or ``downgrade``. With ``offline_range``
+    (``a:b``) nothing is executed: the SQL is written, and any connection refused. ``steps`` are pairs of revision and
+    ``upgrade`` or ``downgrade``, in Alembic's order. An empty ``version_table_schema`` means the role's own search path.
     """
 
     mode: str
@@ -93,6 +94,7 @@ class RunnerRequest:
     steps: tuple[tuple[str, str], ...]
     version_table: str = "alembic_version"
     version_table_schema: str = ""
+    toml_path: str = ""
     x_arguments: tuple[str, ...] = field(default=(), repr=False)
     extra_environment: dict[str, str] = field(default_factory=dict, repr=False)
     offline_range: str = ""

@@ -111,12 +111,13 @@ class Narrator:
         self.flush()
 
     def _on_lock_taken(self, event: dict[str, Any]) -> None:
-        self.say(
-            f"Run lock taken in the migrating session after {event['waited_ms']} ms; the starting state was read again."
-        )
-        if self._run.phase != Phase.EXECUTE.value:
-            self._run.phase = Phase.EXECUTE.value
-            self._phase(Phase.EXECUTE, "Alembic is executing the approved revisions.")
+        self.witness = replace(self.witness, touched=True)  # from here on env.py itself may send anything
+        if self._run.phase == Phase.EXECUTE.value:
+            self.say("The run lock moved to the migrating session.")
+            return
+        self.say(f"Run lock taken after {event['waited_ms']} ms; the starting state was read again under it.")
+        self._run.phase = Phase.EXECUTE.value
+        self._phase(Phase.EXECUTE, "Alembic is executing the approved revisions.")
 
     def _on_refused(self, event: dict[str, Any]) -> None:
         self.witness = replace(self.witness, refusal=event["code"], error=event["message"])
@@ -124,7 +125,6 @@ class Narrator:
         self.flush()
 
     def _on_step_started(self, event: dict[str, Any]) -> None:
-        self.witness = replace(self.witness, touched=True)
         self._add("step", f"{event['revision']}: {event['direction']} started")
         self._step(event["position"], StepState.RUNNING, started_at=database_now())
 

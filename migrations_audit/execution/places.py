@@ -15,7 +15,7 @@ from django.conf import settings
 from migrations_audit import sealing
 from migrations_audit.actions import evidence
 from migrations_audit.actors import Actor
-from migrations_audit.engine import fence, graph, references, snapshot, types
+from migrations_audit.engine import configuration, fence, graph, references, snapshot, types
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
 from migrations_audit.models import MigrationRun, Project, Snapshot, Target
@@ -35,6 +35,13 @@ class Scripts:
 
     snapshot: Snapshot
     graph: types.Graph
+
+    @property
+    def configuration(self) -> configuration.ScriptConfiguration:
+        """Where Alembic looks, by the snapshot's own files."""
+        project = self.snapshot.project
+        files = snapshot.files(bytes(self.snapshot.archive))
+        return configuration.read(files, config_path=project.config_path, ini_section=project.ini_section)
 
     @property
     def fatal(self) -> types.Problem | None:

@@ -88,10 +88,14 @@ def _sql(run: MigrationRun, look: observing.Look, resolution: types.Resolution) 
         unpack(run.target.project, look.scripts, folder)
         return process.offline_sql(
             request=runner_request.offline(
-                run=run, url=look.url, identity=look.observation.identity or {}, resolution=resolution
+                run=run,
+                url=look.url,
+                identity=look.observation.identity or {},
+                resolution=resolution,
+                configuration=look.scripts.configuration,
             ),
             interpreter=places.interpreter_of(run.target.project),
-            folder=folder,
+            folder=folder / look.scripts.configuration.working_directory,
             limits=runner_request.OFFLINE_LIMITS,
         )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from migrations_audit.engine import fence, protocol, types
+from migrations_audit.engine.configuration import ScriptConfiguration
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.execution import places
 from migrations_audit.models import MigrationRun, Plan
@@ -17,7 +19,9 @@ IDLE_IN_TRANSACTION_MS = 600_000
 CONNECTION_CHECK_MS = 1_000
 
 
-def online(*, run: MigrationRun, plan: Plan, url: TargetUrl) -> protocol.RunnerRequest:
+def online(
+    *, run: MigrationRun, plan: Plan, url: TargetUrl, configuration: ScriptConfiguration
+) -> protocol.RunnerRequest:
     """The request to execute ``plan``. Its repr hides the password."""
     options = plan.options
     base = _common(
@@ -26,6 +30,7 @@ def online(*, run: MigrationRun, plan: Plan, url: TargetUrl) -> protocol.RunnerR
         rendered=url.render(run.target.project.driver),
         identity=plan.identity,
         operation=plan.operation,
+        configuration=configuration,
     )
     return replace(
         base,
@@ -41,7 +46,12 @@ def online(*, run: MigrationRun, plan: Plan, url: TargetUrl) -> protocol.RunnerR
 
 
 def offline(
-    *, run: MigrationRun, url: TargetUrl, identity: Mapping[str, Any], resolution: types.Resolution
+    *,
+    run: MigrationRun,
+    url: TargetUrl,
+    identity: Mapping[str, Any],
+    resolution: types.Resolution,
+    configuration: ScriptConfiguration,
 ) -> protocol.RunnerRequest:
     """The request for the SQL from start to destination. It holds no password, and the runner refuses any connection."""
     start = resolution.start[0] if resolution.start else "base"
@@ -51,6 +61,7 @@ def offline(
         rendered=url.without_password(run.target.project.driver),
         identity=identity,
         operation=resolution.operation,
+        configuration=configuration,
     )
     return replace(base, offline_range=f"{start}:{resolution.destination[0]}")
 
@@ -62,12 +73,19 @@ def limits(plan: Plan) -> types.RunLimits:
 
 
 def _common(
-    *, run: MigrationRun, url: TargetUrl, rendered: str, identity: Mapping[str, Any], operation: str
+    *,
+    run: MigrationRun,
+    url: TargetUrl,
+    rendered: str,
+    identity: Mapping[str, Any],
+    operation: str,
+    configuration: ScriptConfiguration,
 ) -> protocol.RunnerRequest:
     project = run.target.project
     return protocol.RunnerRequest(
         mode="upgrade" if operation == Operation.UPGRADE else "downgrade",
-        config_path=project.config_path,
+        config_path=_from(configuration.working_directory, configuration.ini_path),
+        toml_path=_from(configuration.working_directory, configuration.toml_path),
         ini_section=project.ini_section,
         url=rendered,
         url_delivery=UrlDelivery(project.url_delivery),
@@ -99,3 +117,7 @@ def _common(
         version_table_schema=project.version_table_schema,
         extra_environment=dict(project.extra_environment),
     )
+
+
+def _from(working_directory: str, path: str) -> str:
+    return posixpath.relpath(path, working_directory) if path else ""

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 
 from migrations_audit.actions import attempts, plans
 from migrations_audit.actors import Actor, worker
-from migrations_audit.engine import fence, process, types
+from migrations_audit.engine import children, fence, process, types
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import judging, observing, places, planning, runner_request
@@ -85,7 +85,7 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
                 sentence=f"The runner connects to {url.display()} and takes the run lock there.",
             )
             run.phase = Phase.LOCK.value
-            ended = _execute(run, plan, url=url, folder=folder, narrator=narrator, heartbeat=heartbeat)
+            ended = _execute(run, plan, url=url, folder=folder, scripts=scripts, narrator=narrator, heartbeat=heartbeat)
     except _Ended as end:
         narrator.say(end.judgement.sentence)
         narrator.flush()
@@ -202,7 +202,14 @@ def _approved_scripts(run: MigrationRun, plan: Plan, folder: Path) -> places.Scr
 
 
 def _execute(
-    run: MigrationRun, plan: Plan, *, url: TargetUrl, folder: Path, narrator: Narrator, heartbeat: Heartbeat
+    run: MigrationRun,
+    plan: Plan,
+    *,
+    url: TargetUrl,
+    folder: Path,
+    scripts: places.Scripts,
+    narrator: Narrator,
+    heartbeat: Heartbeat,
 ) -> types.RunnerExit:
     def stop() -> str | None:
         narrator.tick()
@@ -210,25 +217,18 @@ def _execute(
 
     try:
         return process.run(
-            request=runner_request.online(run=run, plan=plan, url=url),
+            request=runner_request.online(run=run, plan=plan, url=url, configuration=scripts.configuration),
             interpreter=places.interpreter_of(run.target.project),
-            folder=folder,
+            folder=folder / scripts.configuration.working_directory,
             limits=runner_request.limits(plan),
             on_event=narrator.event,
             on_output=narrator.output,
             stop=stop,
             interrupt=lambda: _interrupt(run, url),
         )
-    except OSError as error:
-        raise _Ended(
-            RunState.ERROR,
-            "runner_not_started",
-            f"The runner could not be started: {error.strerror}. Nothing was sent.",
-        ) from error
-    except attempts.LostLease:
-        raise
-    except PortalError as error:
-        raise _Ended(RunState.ERROR, error.code, f"The runner could not be started: {error.message}") from error
+    except (children.CannotStart, process.ForbiddenVariable, places.NoInterpreter) as error:
+        sentence = f"The runner could not be started: {error.message} Nothing was sent."
+        raise _Ended(RunState.ERROR, error.code, sentence) from error
 
 
 def _interrupt(run: MigrationRun, url: TargetUrl) -> None:

@@ -24,7 +24,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 if TYPE_CHECKING:
     Facts = dict[str, Any]
@@ -482,6 +482,7 @@ class Watch:
 
     def _prepare(self, context: Any) -> None:
         """Compare with the plan before Alembic creates its version table, then follow its steps."""
+        settle_order(context)
         plan, heads = context._migrations_fn, context.get_current_heads()
         self._guard.refuse_other_start(heads)
         steps = [
@@ -563,17 +564,28 @@ class Watch:
 # --- the run ---
 
 
+def settle_order(context: Any) -> None:
+    """Sort what Alembic keeps in sets: with several ``depends_on`` its order of steps would change with the hash seed."""
+    revision_map = getattr(getattr(context, "script", None), "revision_map", None)
+    for revision in revision_map._revision_map.values() if revision_map is not None else ():
+        if revision is not None and hasattr(revision, "_normalized_resolved_dependencies"):
+            revision._normalized_resolved_dependencies = tuple(sorted(revision._normalized_resolved_dependencies))
+
+
 def configured(request: Facts, buffer: io.StringIO) -> Any:
     """Alembic's configuration as its own command line would make it, with the URL where the project takes it."""
     from alembic.config import CommandLine, Config
 
     path, section, name = request["config_path"], request["ini_section"], request["url_delivery_name"]
-    options = CommandLine(prog="alembic").parser.parse_args(["-c", path, "-n", section, request["mode"], "base"])
-    options.x = list(request["x_arguments"])
-    files = (
-        {"file_": "alembic.ini", "toml_file": path} if os.path.basename(path) == "pyproject.toml" else {"file_": path}
+    toml = request["toml_path"] or (path if os.path.basename(path) == "pyproject.toml" else "")
+    files = {"file_": "alembic.ini" if path in ("", toml) else path}
+    if toml:  # Alembic before 1.16 knows none
+        files["toml_file"] = toml
+    options = CommandLine(prog="alembic").parser.parse_args(
+        ["-c", path or toml, "-n", section, request["mode"], "base"]
     )
-    config = Config(ini_section=section, cmd_opts=options, output_buffer=buffer, **files)
+    options.x = list(request["x_arguments"])
+    config: Any = Config(ini_section=section, cmd_opts=options, output_buffer=buffer, **cast("Facts", files))
     os.environ.update(request["extra_environment"])
     if request["url_delivery"] == "environment":
         os.environ[name] = request["url"]

@@ -224,6 +224,27 @@ def test_a_lost_message_is_sent_again_and_two_messages_run_once(
     assert ended.epoch == run.epoch + 1
 
 
+def test_several_heads_in_a_project_below_its_folder_are_upgraded_together(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("heads")
+    folder = portal.roots / "monorepo"
+    scripts = [
+        runnable.Script("base1", 'op.execute("CREATE TABLE root (id int PRIMARY KEY)")'),
+        runnable.Script("left1", 'op.execute("CREATE TABLE lefts (id int PRIMARY KEY)")', "base1"),
+        runnable.Script("right1", 'op.execute("CREATE TABLE rights (id int PRIMARY KEY)")', "base1"),
+    ]
+    runnable.write(folder / "backend", scripts)
+    place = portal.register(url, folder, config_path="backend/alembic.ini")
+
+    run = portal.ended(place, revision="heads")
+
+    assert (run.state, run.verdict) == ("applied", "verified"), run.sentence
+    assert run.plan is not None
+    assert run.plan.to_revisions == ["left1", "right1"]
+    assert tables(url) == {"root", "lefts", "rights", "alembic_version"}
+
+
 def sleeping(url: str) -> bool:
     with psycopg.connect(url) as connection:
         row = connection.execute(

@@ -32,6 +32,7 @@ def another_session() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     try:
         yield session
     finally:
+        session.rollback()  # closing alone would leave its locks until the server has noticed
         session.close()
 
 

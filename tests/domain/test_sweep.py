@@ -155,7 +155,7 @@ def test_two_sweeps_do_not_work_at_once(sent: Sent) -> None:
     make_place()
 
     with raw.another_session() as other:
-        other.execute("SELECT pg_advisory_lock(%s, %s)", sweeps.SWEEP_LOCK)
+        other.execute("SELECT pg_advisory_xact_lock(%s, %s)", sweeps.SWEEP_LOCK)
         assert sweeps.sweep(actor=WORKER) is False
         assert sent == []
 
