@@ -57,6 +57,8 @@ class Facts:
     catalog_known_before: bool = True
     fingerprint: str = ""
     fingerprint_seen_at_result: str = ""
+    promised_tables: int = 0
+    broken_promises: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,7 @@ def _checks(facts: Facts, witness: Witness) -> tuple[Check, ...]:
             Outcome.PASSED if _same_rows(facts.rows, facts.result) else Outcome.FAILED,
         ),
         _catalog_check(facts),
+        *_promise_checks(facts),
         Check(
             "invalid indexes",
             "no new one",
@@ -266,6 +269,23 @@ def _catalog_check(facts: Facts) -> Check:
         Outcome.PASSED,
         facts.changes,
     )
+
+
+def _promise_checks(facts: Facts) -> list[Check]:
+    """Whether the tables that the SQL makes and drops are there and gone: a stamped revision is not an applied one."""
+    if not facts.promised_tables:
+        return []
+    broken = facts.broken_promises
+    return [
+        Check(
+            "tables of the plan's SQL",
+            f"{facts.promised_tables} as the SQL leaves them",
+            "; ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
+            or "all as the SQL leaves them",
+            Outcome.FAILED if broken else Outcome.PASSED,
+            broken,
+        )
+    ]
 
 
 def _witness_checks(facts: Facts, witness: Witness) -> list[Check]:

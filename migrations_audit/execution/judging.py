@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from migrations_audit.engine import catalog
+from migrations_audit.engine import catalog, promises
 from migrations_audit.execution import observing
 from migrations_audit.judgement import Facts, Judgement, Witness, judge
 from migrations_audit.models import MigrationRun, Observation, Plan
+from migrations_audit.models.runs import Stream
 from migrations_audit.states import RunState, Verdict
 
 
@@ -24,6 +25,7 @@ def judge_look(
     start = before.observation if before else _start_observation(run, plan)
     reading = look.reading
     changes = catalog.diff(start.catalog.body, reading.catalog) if start.catalog else ()
+    promised = promises.of_sql(_sql_of(run, plan), version_table=run.target.project.version_table)
     known_invalid = set(start.facts.get("invalid_indexes", []))
     return judge(
         Facts(
@@ -44,9 +46,16 @@ def judge_look(
             catalog_known_before=start.catalog is not None,
             fingerprint=reading.catalog.fingerprint,
             fingerprint_seen_at_result=_seen_at(run, plan),
+            promised_tables=len(promised.present) + len(promised.absent),
+            broken_promises=promises.broken(promised, reading.catalog),
         ),
         witness,
     )
+
+
+def _sql_of(run: MigrationRun, plan: Plan) -> str:
+    """The approved SQL; where offline mode gave none, the statements that the hooks saw."""
+    return plan.sql or ";\n".join(run.log.filter(stream=Stream.STATEMENT).values_list("text", flat=True))
 
 
 def _start_observation(run: MigrationRun, plan: Plan) -> Observation:

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from migrations_audit.actions import plans
-from migrations_audit.actors import worker
+from migrations_audit.actions import moves, plans
+from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import process, resolve, snapshot, types
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import observing, places, runner_request
@@ -37,11 +37,28 @@ def plan_run(*, number: int, worker_name: str) -> Plan | None:
         logger.info("Not planned: %s", error.message)
         return None
     try:
-        draft = _draft(run, actor_name=worker_name)
+        return _plan(run, actor=actor)
+    except moves.StaleRun as error:
+        logger.info("Not planned: %s", error.message)
+    return None
+
+
+def _plan(run: MigrationRun, *, actor: Actor) -> Plan | None:
+    try:
+        draft = _draft(run, actor_name=actor.name)
     except PortalError as error:
-        plans.fail(actor=actor, number=number, epoch=run.epoch, code=error.code, sentence=error.message)
+        plans.fail(actor=actor, number=run.number, epoch=run.epoch, code=error.code, sentence=error.message)
         return None
-    return plans.record(actor=actor, number=number, epoch=run.epoch, draft=draft)
+    except (
+        Exception
+    ) as error:  # the outermost frame of planning; a plan that breaks its planner would be tried for ever
+        logger.exception("Run %s was not planned.", run.number)
+        sentence = (
+            f"{actor.name} hit an error of its own ({type(error).__name__}) while planning. Its log has the details."
+        )
+        plans.fail(actor=actor, number=run.number, epoch=run.epoch, code="planner_error", sentence=sentence)
+        return None
+    return plans.record(actor=actor, number=run.number, epoch=run.epoch, draft=draft)
 
 
 def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:

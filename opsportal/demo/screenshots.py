@@ -55,7 +55,6 @@ class Photographer:
         context = self._browser.new_context(
             viewport=NARROW if narrow else WIDE,  # type: ignore[arg-type]
             color_scheme="dark" if dark else "light",
-            device_scale_factor=1.5 if not narrow else 2,
         )
         page = context.new_page()
         page.on("console", lambda message: self._complain(page, message.type, message.text))
@@ -68,10 +67,10 @@ class Photographer:
         yield page
         context.close()
 
-    def take(self, page: Page, path: str, name: str, *, whole: bool = True) -> None:
-        """Open a page and store its picture as ``name``.png."""
+    def take(self, page: Page, path: str, name: str) -> None:
+        """Open a page and store a picture of its first screen as ``name``.png."""
         page.goto(f"{self._base_url}{path}", wait_until="load")
-        page.screenshot(path=str(self._folder / f"{name}.png"), full_page=whole)
+        page.screenshot(path=str(self._folder / f"{name}.png"))
         print(f"{name}.png: {page.title()}", flush=True)
 
     def _complain(self, page: Page, kind: str, text: str) -> None:

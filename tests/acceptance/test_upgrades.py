@@ -78,6 +78,20 @@ def test_a_process_that_exits_with_0_and_no_effect_is_contradicted(
     assert tables(url) == set()
 
 
+def test_a_revision_that_is_recorded_without_its_table_is_contradicted(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("stamped")
+    lie = 'from alembic import context\nif context.is_offline_mode():\n    op.execute("CREATE TABLE modules (id int)")'
+    place = portal.place(url, [runnable.Script("r1", lie)])
+
+    run = portal.ended(place)
+
+    assert (run.state, run.verdict) == ("failed", "contradicted")
+    assert "table modules is absent" in run.sentence
+    assert tables(url) == {"alembic_version"}
+
+
 def test_an_env_py_that_connects_elsewhere_is_refused(portal: Portal, make_target_database: MakeTargetDatabase) -> None:
     url, elsewhere = make_target_database("approved"), make_target_database("elsewhere")
     driver_url = elsewhere.replace("postgresql://", "postgresql+psycopg://")
