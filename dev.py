@@ -32,7 +32,7 @@ CALLED_FROM = os.getcwd()
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-RUNTIME, DEV = "requirements.lock", "requirements-dev.lock"
+RUNTIME, DEV, PRODUCTION = "requirements.lock", "requirements-dev.lock", "requirements-production.lock"
 UV = ROOT / "opsportal" / "local" / "uv-requirements.txt"
 BROKEN = VENV / "opsportal-installing"  # there while an install is under way: found at a start, it was interrupted
 LOG = VENV / "opsportal-install.log"
@@ -105,7 +105,8 @@ def lint(_: list[str]) -> int:
 def lock(rest: list[str]) -> int:
     install(DEV)
     install_uv()
-    for file, groups in ((RUNTIME, ["local"]), (DEV, ["local", "dev"])):
+    groups_of: dict[str, list[str]] = {RUNTIME: ["local"], DEV: ["local", "dev"], PRODUCTION: []}
+    for file, groups in groups_of.items():
         options = [word for group in groups for word in ("--group", group)]
         options += [
             "--universal",
