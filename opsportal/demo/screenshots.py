@@ -78,17 +78,19 @@ class Photographer:
             self.complaints.append(f"{page.url}: {text}")
 
 
-def pictures(photographer: Photographer, run: str, target: str) -> None:
-    """The pages, each as its reader sees it."""
+def pictures(photographer: Photographer, run: str, target: str, *, every: bool) -> None:
+    """The two pages of the README, light and dark; with ``every`` all pages, wide and narrow."""
     for dark in (False, True):
-        for narrow in (False, True):
+        for narrow in (False, True) if every else (False,):
             suffix = ("-dark" if dark else "") + ("-narrow" if narrow else "")
             with photographer.person("owen", dark=dark, narrow=narrow) as page:
                 photographer.take(page, "/", f"dashboard{suffix}")
                 photographer.take(page, run, f"run{suffix}")
-                photographer.take(page, target, f"target{suffix}")
-            with photographer.person("aude", dark=dark, narrow=narrow) as page:
-                photographer.take(page, "/audit/", f"audit{suffix}")
+                if every:
+                    photographer.take(page, target, f"target{suffix}")
+            if every:
+                with photographer.person("aude", dark=dark, narrow=narrow) as page:
+                    photographer.take(page, "/audit/", f"audit{suffix}")
 
 
 def main(words: list[str]) -> int:
@@ -97,6 +99,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
     parser.add_argument("--run", default="/runs/1/", help="the run to show")
     parser.add_argument("--target", default="/targets/3/", help="the target to show")
+    parser.add_argument("--every", action="store_true", help="all pages, wide and narrow")
     options = parser.parse_args(words)
     if not (options.data / "web-port").exists():
         print(f"No demo runs in {options.data}. Start `python3 dev.py demo --walk` first.", file=sys.stderr)
@@ -107,7 +110,7 @@ def main(words: list[str]) -> int:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         photographer = Photographer(browser, base_url, passwords, options.out)
-        pictures(photographer, options.run, options.target)
+        pictures(photographer, options.run, options.target, every=options.every)
         browser.close()
     for complaint in photographer.complaints:
         print(f"CONSOLE: {complaint}", file=sys.stderr)
