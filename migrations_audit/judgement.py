@@ -73,8 +73,8 @@ class Judgement:
 def rows_text(rows: Sequence[str] | None) -> str:
     """Version rows for people."""
     if rows is None:
-        return "no version table"
-    return ", ".join(rows) if rows else "empty version table"
+        return "base (no version table)"
+    return ", ".join(rows) if rows else "base (empty version table)"
 
 
 def judge(facts: Facts, witness: Witness) -> Judgement:

@@ -256,7 +256,7 @@ def test_a_catalog_unlike_the_one_seen_before_at_this_revision_carries_a_warning
 
 def test_rows_in_words() -> None:
     assert [rows_text(rows) for rows in (None, (), ("002",), ("a", "b"))] == [
-        "no version table", "empty version table", "002", "a, b"
+        "base (no version table)", "base (empty version table)", "002", "a, b"
     ]  # fmt: skip
 
 
