@@ -98,6 +98,7 @@ class Walk:
     def _change(self, target: dict[str, Any], *, button: str, revision: str, reason: str) -> dict[str, Any]:
         """Request, decide, run and read back: the same gates for an upgrade and a rollback."""
         dana = self._person("dana")
+        self._withdraw_leftovers(dana, target)
         dana.open(f"/targets/{target['id']}/")
         dana.press(button, revision=revision, reason=reason)
         found = re.search(r"/runs/(\d+)/", dana.url)
@@ -127,6 +128,19 @@ class Walk:
         say("olga (operator) presses Run now. The live log:")
         self._follow(olga, number)
         return self._ended(number)
+
+    def _withdraw_leftovers(self, dana: Browser, target: dict[str, Any]) -> None:
+        """Take back what an interrupted walk has left open."""
+        for run in self._get(f"/runs?target={target['label']}")["items"]:
+            if run["requester"] == "dana" and run["state"] in (
+                "requested",
+                "planning",
+                "awaiting_approval",
+                "approved",
+            ):
+                dana.open(f"/runs/{run['number']}/")
+                dana.press("Withdraw", comment="Left over from an interrupted walk.")
+                say(f"dana withdraws run {run['number']}, left over from an interrupted walk")
 
     def _cannot_approve_alone(self, dana: Browser, number: int, digest: str) -> None:
         dana.open(f"/runs/{number}/")
