@@ -93,6 +93,15 @@ def judge(facts: Facts, witness: Witness) -> Judgement:
         )
     if witness.refusal and not witness.touched:
         return _refused(facts, witness, checks)
+    if not witness.touched and not at_start:
+        return Judgement(
+            RunState.ERROR,
+            Verdict.UNVERIFIED,
+            "nothing_sent",
+            f"This run sent nothing, and {facts.target} was read at {rows_text(facts.rows)}: something else brought it there. "
+            "Look at who did, then plan again from there.",
+            checks,
+        )
     if at_result and not at_start:
         return _at_result(facts, witness, checks)
     if at_start:
@@ -241,7 +250,8 @@ def _checks(facts: Facts, witness: Witness) -> tuple[Check, ...]:
             "prepared transactions",
             "none left",
             ", ".join(facts.prepared_transactions) or "none left",
-            Outcome.FAILED if facts.prepared_transactions else Outcome.PASSED,
+            # An application may have its own at any moment, so one is worth a look and contradicts nothing.
+            Outcome.WARNING if facts.prepared_transactions else Outcome.PASSED,
         ),
     ]
     if facts.fingerprint_seen_at_result:
@@ -272,17 +282,23 @@ def _catalog_check(facts: Facts) -> Check:
 
 
 def _promise_checks(facts: Facts) -> list[Check]:
-    """Whether the tables that the SQL makes and drops are there and gone: a stamped revision is not an applied one."""
+    """Whether the tables that the SQL makes are there: a stamped revision is not an applied one.
+
+    SQL is read narrowly, so a single table that is not found is worth a look, and all of them missing is a contradiction.
+    """
     if not facts.promised_tables:
         return []
     broken = facts.broken_promises
     return [
         Check(
             "tables of the plan's SQL",
-            f"{facts.promised_tables} as the SQL leaves them",
-            "; ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
-            or "all as the SQL leaves them",
-            Outcome.FAILED if broken else Outcome.PASSED,
+            f"{facts.promised_tables} made by the SQL",
+            "; ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "") or "all are there",
+            Outcome.PASSED
+            if not broken
+            else Outcome.FAILED
+            if len(broken) == facts.promised_tables
+            else Outcome.WARNING,
             broken,
         )
     ]

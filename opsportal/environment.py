@@ -38,14 +38,16 @@ def refuse_unsafe(
     """Stop a production start with an unsafe setting. The message names the setting, never its value."""
     if mode not in MODES:
         raise ImproperlyConfigured(f"PORTAL_MODE must be one of {', '.join(MODES)}.")
+    if debug and mode != "test":
+        raise ImproperlyConfigured(
+            "DEBUG is on. Its error pages show settings; only PORTAL_MODE=test allows it. Unset it."
+        )
     if mode != "production":
         return
     if len(secret_key) < SHORTEST_SECRET_KEY or secret_key.lower().startswith(WORN_OUT_SECRET_KEYS):
         raise ImproperlyConfigured(
             f"SECRET_KEY is a default or shorter than {SHORTEST_SECRET_KEY} characters. Set a random one for this portal."
         )
-    if debug:
-        raise ImproperlyConfigured("DEBUG is on. Production never runs with DEBUG; unset it.")
     if not allowed_hosts or "*" in allowed_hosts:
         raise ImproperlyConfigured("ALLOWED_HOSTS must name the portal's hosts; it is empty or holds *.")
     if not sealing_keys:

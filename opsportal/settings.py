@@ -77,7 +77,17 @@ TEMPLATES = [
 ]
 
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(environment.database_url(env.str("DATABASE_URL")))}
-DATABASES["default"].setdefault("OPTIONS", {}).update({"connect_timeout": 5, "application_name": "opsportal"})
+DATABASES["default"].setdefault("OPTIONS", {}).update(
+    {
+        "connect_timeout": 5,
+        "application_name": "opsportal",
+        # A network that swallows everything must be noticed within a lease, or a worker would think that it still holds its run.
+        "keepalives_idle": 5,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 15_000,
+    }
+)
 if env.bool("PORTAL_DB_POOL", default=False):
     # Only for the web process: a stream of the live log must not keep a connection of its own (docs/architecture.md).
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": env.int("PORTAL_DB_POOL_SIZE", default=10)}

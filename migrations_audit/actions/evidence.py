@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from migrations_audit import access, dispatch
 from migrations_audit.actions import audit, texts
@@ -22,10 +22,19 @@ from migrations_audit.states import TargetStatus
 LONGEST_REASON = 2_000
 
 
+ENROL_LOCK = (0x4F50, 3)
+
+
 class NotEnrolled(Conflict):
     """This target has no enrolled identity."""
 
     code = "not_enrolled"
+
+
+class RunIsLive(Conflict):
+    """A run is live on this target. Wait until it has ended."""
+
+    code = "run_is_live"
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ def record_observation(
 ) -> Observation:
     """Store one reading. The first one that names a database enrols its identity, in the same transaction."""
     locked = Target.objects.select_for_update(no_key=True).get(pk=target.pk)
+    if locked.identity is None and read.identity is not None:
+        read = _unless_taken(locked, read)
     now = database_now()
     catalog = None
     if read.catalog is not None:
@@ -110,6 +121,26 @@ def record_observation(
     return observation
 
 
+def _unless_taken(target: Target, read: Read) -> Read:
+    """Refuse to enrol a database that is enrolled in another environment: it would come under another policy there."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", ENROL_LOCK)
+    identity = read.identity or {}
+    # A service that withholds its identifier leaves the endpoint to compare.
+    names = ("system_identifier", "database_oid") if identity["system_identifier"] else ("endpoint", "database_oid")
+    same = {f"identity__{name}": identity[name] for name in names}
+    other = Target.objects.exclude(environment=target.environment_id).filter(**same).first()
+    if other is None:
+        return read
+    return replace(
+        read,
+        status=TargetStatus.WRONG_DATABASE,
+        error_code="enrolled_elsewhere",
+        sentence=f"This is the database of {other}, or a physical copy of it, so it is not enrolled as {target}. "
+        "Correct the URL reference of one of them.",
+    )
+
+
 @audit.action
 def forget_identity(*, actor: Actor, target_id: int, reason: str) -> Target:
     """Let the next observation enrol this target anew, because its database was replaced on purpose.
@@ -122,6 +153,11 @@ def forget_identity(*, actor: Actor, target_id: int, reason: str) -> Target:
     if not words:
         raise Invalid("Say why the enrolled identity is given up.", field="reason")
     old = Target.objects.select_for_update(no_key=True).get(pk=target.pk).identity
+    live = MigrationRun.objects.live().filter(target=target).first()
+    if live is not None:
+        raise RunIsLive(
+            f"{live} is {live.get_state_display()}; what it did must be read in the database that it was for."
+        )
     if old is None:
         raise NotEnrolled(f"{target} has no enrolled identity; the next observation enrols what it finds.")
     Target.objects.filter(pk=target.pk).update(identity=None, enrolled_at=None)

@@ -18,6 +18,7 @@ from migrations_audit.models.clock import database_now
 from migrations_audit.states import RunState
 
 FORMAT = "opsportal-plan/1"
+MOST_PLANNERS = 4
 
 
 class NotPlannable(Conflict):
@@ -45,12 +46,20 @@ class Draft:
 
 @audit.action
 def begin(*, actor: Actor, number: int) -> MigrationRun:
-    """Take up a requested run for planning, or one whose planner was lost. Raises NotPlannable."""
+    """Take up a requested run for planning, or one whose planner was lost. Raises NotPlannable.
+
+    A run that has lost ``MOST_PLANNERS`` planners comes back as failed: it would be tried for ever.
+    """
     run = moves.lock(number)
     now = database_now()
     lost = run.run_state is RunState.PLANNING and (run.lease_expires_at is None or run.lease_expires_at <= now)
     if run.run_state is not RunState.REQUESTED and not lost:
         raise NotPlannable(f"{run} is {run.get_state_display()}.")
+    if lost and run.epoch >= MOST_PLANNERS:
+        sentence = f"{MOST_PLANNERS} workers took this up for planning and none came back. Their logs have the details."
+        moves.move(run, to=RunState.PLAN_FAILED, sentence=sentence, reason_code="planners_lost", finished_at=now)
+        audit.record_run(actor=actor, action="run.plan_failed", run=run, code="planners_lost", sentence=sentence)
+        return run
     values: dict[str, Any] = {
         "epoch": run.epoch + 1,
         "worker": actor.name,

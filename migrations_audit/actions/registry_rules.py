@@ -37,7 +37,8 @@ _TAKEN: Final = re.compile(
     r"|SECRET_KEY|REDIS_URL",
     re.IGNORECASE,
 )
-_SECRET: Final = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/\s@]*:[^\s@]*@|\b(?:password|passwd|pwd)\s*=\s*\S")
+_SECRET: Final = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/\s@]*:[^\s@]*@|(?:password|passwd|pwd)\s*=\s*\S")
+_SECRET_NAME: Final = re.compile(r"(?i)passw|pwd|secret|token|api_?key|access_?key|private|credential|dsn")
 _SCHEME: Final = re.compile(r"(?i)postgres(?:ql)?(?:\+(?:psycopg|psycopg2|asyncpg|pg8000))?")
 
 
@@ -272,6 +273,12 @@ def _check_variables(variables: object, *, delivered: str) -> None:
         _check_variable(name, field=field)
         if name == delivered:
             raise Invalid(f"{name} already delivers the URL. Remove it here.", field=field)
+        if _SECRET_NAME.search(name):
+            raise Invalid(
+                f"{name} is named like a secret, and these values are shown to everybody and kept in the audit. Have env.py read "
+                "it from a file on the worker, or put it into the target's URL reference.",
+                field=field,
+            )
         if len(value) > LONGEST_VALUE or not value.isprintable():
             raise Invalid(f"{name} is one line of at most {LONGEST_VALUE:,} printable characters.", field=field)
         if holds_a_password(value):

@@ -120,7 +120,7 @@ def _resend() -> None:
             dispatched_at=now, dispatch_count=F("dispatch_count") + 1
         )
         wake = dispatch.Wake.EXECUTE if run.run_state is RunState.QUEUED else dispatch.Wake.PLAN
-        dispatch.after_commit(wake, queue=run.target.environment.queue, number=run.number)
+        dispatch.after_commit(wake, queue=run.target.environment.queue, expires_s=LONGEST_RESEND_S, number=run.number)
 
 
 def _reconcile_due() -> None:
@@ -132,7 +132,12 @@ def _reconcile_due() -> None:
         MigrationRun.objects.filter(number=run.number, state=run.state).update(
             reconcile_after_at=now + timedelta(seconds=settings.PORTAL_RESEND_S)
         )
-        dispatch.after_commit(dispatch.Wake.RECONCILE, queue=run.target.environment.queue, number=run.number)
+        dispatch.after_commit(
+            dispatch.Wake.RECONCILE,
+            queue=run.target.environment.queue,
+            expires_s=settings.PORTAL_RESEND_S,
+            number=run.number,
+        )
 
 
 def _observe_due() -> None:

@@ -160,7 +160,7 @@ def authenticate(*, secret: str, address: str) -> Actor:
         raise TokenRevoked
     if token.expires_at <= now:
         raise TokenExpired
-    if not token.owner.is_active:
+    if not (token.owner.is_active and token.owner.is_staff):
         raise TokenOwnerInactive
     ApiToken.objects.filter(pk=token.pk).filter(
         Q(last_used_at__isnull=True) | Q(last_used_at__lte=now - NOTE_USE_EVERY)

@@ -1,68 +1,53 @@
-"""Which tables the SQL of a plan promises: what must be there, and what must be gone, when all of it has been executed.
+"""Which tables the SQL of a plan promises: what must be there when all of it has been executed.
 
-A narrow reading of SQL that Alembic wrote or sent, statement by statement: CREATE TABLE, DROP TABLE and ALTER TABLE … RENAME TO.
-What stands in a function's body or a comment, and what is made of a temporary table, promises nothing.
+A narrow reading of SQL that Alembic wrote or sent. Only CREATE TABLE promises anything, and whatever could take a table away
+again without naming it plainly (CASCADE, DO blocks, schemas that move or go, partitions) makes the whole SQL promise nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from migrations_audit.engine.types import Catalog
 
 _NOT_STATEMENTS: Final = re.compile(r"(\$\w*\$).*?\1|--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
+_UNFORESEEABLE: Final = re.compile(
+    r"\b(?:(?<!DELETE )(?<!UPDATE )CASCADE\s*(?:;|\Z)|DO\s+(?:LANGUAGE|\$)|(?:DROP|ALTER)\s+SCHEMA|SET\s+SCHEMA"
+    r"|PARTITION\s+OF|pg_temp|ROLLBACK\s+TO)",
+    re.IGNORECASE,
+)
 _PART: Final = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _NAME: Final = rf"{_PART}(?:\s*\.\s*{_PART})?"
-_STATEMENT: Final = re.compile(
-    rf"""(?:\A|;)\s*(?:
-        CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?P<made>{_NAME})
-        |DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?P<gone>{_NAME}(?:\s*,\s*{_NAME})*)
-        |ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<old>{_NAME})\s+RENAME\s+TO\s+(?P<new>{_PART})
-    )""",
-    re.IGNORECASE | re.VERBOSE,
+_MADE: Final = re.compile(
+    rf"(?:\A|;)\s*CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?({_NAME})", re.IGNORECASE
+)
+_TAKEN: Final = re.compile(
+    rf"(?:\A|;)\s*(?:DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_NAME}(?:\s*,\s*{_NAME})*)"
+    rf"|ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?({_NAME})\s+RENAME\s+TO)",
+    re.IGNORECASE,
 )
 
 
-@dataclass(frozen=True)
-class Promises:
-    """Tables by name, with their schema where the SQL names one."""
-
-    present: tuple[str, ...]
-    absent: tuple[str, ...]
-
-
-def of_sql(sql: str, *, version_table: str) -> Promises:
-    """What ``sql`` promises after its last statement. The version table is Alembic's own affair and no promise."""
-    state: dict[str, bool] = {}
-    for found in _STATEMENT.finditer(_NOT_STATEMENTS.sub(" ", sql)):
-        if found["made"]:
-            state[_plain(found["made"])] = True
-        elif found["gone"]:
-            state.update((_plain(name), False) for name in re.findall(_NAME, found["gone"]))
-        else:
-            old = _plain(found["old"])
-            state[old] = False
-            state[".".join([*old.split(".")[:-1], _plain(found["new"])])] = True
-    names = [name for name in state if name.rpartition(".")[2] != version_table]
-    return Promises(
-        present=tuple(name for name in names if state[name]), absent=tuple(name for name in names if not state[name])
-    )
+def of_sql(sql: str, *, version_table: str) -> tuple[str, ...]:
+    """The tables that ``sql`` makes and never names again in a DROP or RENAME. The version table is no promise."""
+    if _UNFORESEEABLE.search(re.sub(r"--[^\n]*|'(?:[^']|'')*'", " ", sql)):
+        return ()
+    plain = _NOT_STATEMENTS.sub(" ", sql)
+    taken = {_table(name) for found in _TAKEN.findall(plain) for name in re.findall(_NAME, found[0] or found[1])}
+    made = dict.fromkeys(_plain(found) for found in _MADE.findall(plain))
+    return tuple(name for name in made if name.rpartition(".")[2] not in taken | {version_table})
 
 
-def broken(promises: Promises, catalog: Catalog) -> tuple[str, ...]:
-    """The promises that ``catalog`` does not keep, as sentences."""
+def broken(promised: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
+    """The promises that ``catalog`` does not keep, as sentences. A name without a schema is looked for in all of them."""
     tables = {_plain(key.removeprefix("table ")) for key in catalog.body if key.startswith("table ")}
-    missing = [f"table {name} is absent" for name in promises.present if not _has(tables, name)]
-    # A name without its schema may stand in another one by right, so only a full name can be said to be still there.
-    left = [f"table {name} is still there" for name in promises.absent if "." in name and _has(tables, name)]
-    return (*missing, *left)
+    names = tables | {table.rpartition(".")[2] for table in tables}
+    return tuple(f"table {name} is absent" for name in promised if name not in names)
 
 
-def _has(tables: Iterable[str], name: str) -> bool:
-    return any(table == name or (("." not in name) and table.rpartition(".")[2] == name) for table in tables)
+def _table(name: str) -> str:
+    return _plain(name).rpartition(".")[2]
 
 
 def _plain(name: str) -> str:

@@ -26,6 +26,7 @@ MAX_FILE_BYTES: Final = 8 * 1024**2
 MAX_TOTAL_BYTES: Final = 64 * 1024**2
 EXCLUDED: Final = (
     ".git", "__pycache__", "*.pyc", "*.pyo", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache", ".env", ".env.*",
+    ".pgpass", ".netrc", ".ssh", ".aws", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_ed25519*",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from migrations_audit.actions import attempts
 
@@ -26,6 +26,7 @@ class Heartbeat:
         self._epoch = epoch
         self._over = threading.Event()
         self._reason: str | None = None
+        self._renewed_at = time.monotonic()
         self._thread = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat-{number}")
 
     def __enter__(self) -> Heartbeat:
@@ -39,23 +40,24 @@ class Heartbeat:
         self._thread.join(5)
 
     def stop_reason(self) -> str | None:
-        """``lost_lease``, ``cancel``, or None to go on."""
+        """``lost_lease``, ``cancel``, or None to go on. A heartbeat that hangs has lost the lease when its time is over."""
+        if time.monotonic() - self._renewed_at >= settings.PORTAL_LEASE_S:
+            return "lost_lease"
         return self._reason
 
     def _beat(self) -> None:
-        renewed_at = time.monotonic()
         pause = settings.PORTAL_LEASE_S / BEATS_PER_LEASE
         try:
             while not self._over.wait(pause):
                 try:
                     lease = attempts.renew(number=self._number, epoch=self._epoch)
-                except DatabaseError as error:
+                except Error as error:
                     logger.warning("Run %s: the lease was not renewed (%s).", self._number, type(error).__name__)
                     connection.close()
-                    if time.monotonic() - renewed_at >= settings.PORTAL_LEASE_S / 2:
+                    if time.monotonic() - self._renewed_at >= settings.PORTAL_LEASE_S / 2:
                         self._reason = "lost_lease"
                     continue
-                renewed_at = time.monotonic()
+                self._renewed_at = time.monotonic()
                 self._reason = "lost_lease" if not lease.held else "cancel" if lease.cancel_requested else None
         finally:
             connection.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from migrations_audit.actions import plans
 from migrations_audit.engine import catalog, promises
+from migrations_audit.engine.types import Reading
 from migrations_audit.execution import observing
 from migrations_audit.judgement import Facts, Judgement, Witness, judge
 from migrations_audit.models import MigrationRun, Observation, Plan
@@ -35,7 +37,7 @@ def judge_look(
             steps=tuple(step["revision"] for step in plan.steps),
             all_transactional=plan.is_transactional,
             rows=reading.revisions,
-            identity_differences=look.differences,
+            identity_differences=look.differences or _not_the_plans(plan, reading),
             changes=tuple(catalog.readable(changes)),
             new_invalid_indexes=tuple(name for name in reading.catalog.invalid_indexes if name not in known_invalid),
             prepared_transactions=tuple(
@@ -46,10 +48,20 @@ def judge_look(
             catalog_known_before=start.catalog is not None,
             fingerprint=reading.catalog.fingerprint,
             fingerprint_seen_at_result=_seen_at(run, plan),
-            promised_tables=len(promised.present) + len(promised.absent),
+            promised_tables=len(promised),
             broken_promises=promises.broken(promised, reading.catalog),
         ),
         witness,
+    )
+
+
+def _not_the_plans(plan: Plan, reading: Reading) -> tuple[str, ...]:
+    """The enrolled identity may have been given up meanwhile; the run was for the database of its plan."""
+    found = plans.identity_facts(reading.identity.as_dict())
+    if found == plans.identity_facts(plan.identity):
+        return ()
+    return (
+        f"It is {reading.identity.endpoint}, system {reading.identity.system_identifier}, and the plan was made for another.",
     )
 
 

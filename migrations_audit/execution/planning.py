@@ -13,7 +13,7 @@ from migrations_audit.engine import process, resolve, snapshot, types
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import observing, places, runner_request
 from migrations_audit.models import MigrationRun, Plan
-from migrations_audit.states import Operation, TargetStatus
+from migrations_audit.states import Operation, RunState, TargetStatus
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ def plan_run(*, number: int, worker_name: str) -> Plan | None:
         run = plans.begin(actor=actor, number=number)
     except plans.NotPlannable as error:
         logger.info("Not planned: %s", error.message)
+        return None
+    if run.run_state is not RunState.PLANNING:
         return None
     try:
         return _plan(run, actor=actor)
@@ -65,7 +67,7 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
     look = observing.look(run.target, actor=worker(actor_name), purpose="plan", run=run)
     if look.reading is None or look.scripts is None or look.url is None:
         raise CannotPlan(look.observation.sentence, code=look.observation.error_code or "unreadable_scripts")
-    if look.differences:
+    if look.observation.status == TargetStatus.WRONG_DATABASE:
         raise CannotPlan(look.observation.sentence, code="wrong_database")
     if look.observation.status == TargetStatus.UNREADABLE_SCRIPTS:
         raise CannotPlan(look.observation.sentence, code="unreadable_scripts")

@@ -85,6 +85,7 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
                 sentence=f"The runner connects to {url.display()} and takes the run lock there.",
             )
             run.phase = Phase.LOCK.value
+            _stop_if_asked(run, heartbeat)
             ended = _execute(run, plan, url=url, folder=folder, scripts=scripts, narrator=narrator, heartbeat=heartbeat)
     except _Ended as end:
         narrator.say(end.judgement.sentence)
@@ -125,6 +126,15 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
     )
 
 
+def _stop_if_asked(run: MigrationRun, heartbeat: Heartbeat) -> None:
+    """Nothing is started for a run that was cancelled or lost before."""
+    lease = attempts.renew(number=run.number, epoch=run.epoch)
+    if not lease.held or heartbeat.stop_reason() == "lost_lease":
+        raise attempts.LostLease(f"{run} is no longer held in epoch {run.epoch}.")
+    if lease.cancel_requested:
+        raise _Ended(RunState.CANCELLED, "cancelled", f"Cancelled before anything was sent to {run.target}.")
+
+
 def _preflight(run: MigrationRun, plan: Plan, *, actor: Actor, narrator: Narrator) -> observing.Look:
     """Look at scripts and target once more. Raises _Ended when anything approved has changed, saying which part."""
     target = run.target
@@ -135,7 +145,7 @@ def _preflight(run: MigrationRun, plan: Plan, *, actor: Actor, narrator: Narrato
         raise _Ended(
             RunState.REFUSED, observation.error_code, f"Refused before anything was sent: {observation.sentence}"
         )
-    if look.differences:
+    if observation.status == TargetStatus.WRONG_DATABASE:
         raise _Ended(RunState.REFUSED, "wrong_database", f"Refused: {observation.sentence}")
     if look.reading.identity.in_recovery:
         raise _Ended(RunState.REFUSED, "standby", f"Refused: the server of {target} is a standby, which only reads.")

@@ -299,8 +299,9 @@ class Guard:
         try:
             self._check(connection, asserted)
             if self._lock_holder is None:
-                self._take_lock(connection, settle=connection.rollback)
+                waited_ms = self._take_lock(connection, settle=connection.rollback)
                 self._compare_start(connection)
+                self._events.emit("lock_taken", waited_ms=waited_ms)
             connection.rollback()
         except Exception as error:  # noqa: BLE001  whatever it is, this connection must not be used
             told = described(error)
@@ -368,9 +369,10 @@ class Guard:
                 )
                 if was_idle:
                     holder.rollback()
-        self._take_lock(connection, settle=lambda: None)  # a step's transaction may be open
+        waited_ms = self._take_lock(connection, settle=lambda: None)  # a step's transaction may be open
+        self._events.emit("lock_taken", waited_ms=waited_ms)
 
-    def _take_lock(self, connection: Any, *, settle: Callable[[], None]) -> None:
+    def _take_lock(self, connection: Any, *, settle: Callable[[], None]) -> int:
         """Poll for the lock: a session that waits inside pg_advisory_lock makes CREATE INDEX CONCURRENTLY hang."""
         high, low = map(int, self._request["lock_key"])
         began, told = time.monotonic(), 0.0
@@ -388,7 +390,7 @@ class Guard:
             time.sleep(LOCK_POLL_S)
         settle()
         self._lock_holder = connection
-        self._events.emit("lock_taken", waited_ms=round((time.monotonic() - began) * 1000))
+        return round((time.monotonic() - began) * 1000)
 
     def _holder(self, connection: Any) -> Facts:
         high, low = (int(part) & 0xFFFFFFFF for part in self._request["lock_key"])

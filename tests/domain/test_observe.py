@@ -13,7 +13,7 @@ from migrations_audit.models import Catalog, Observation, Snapshot
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import TargetStatus
 from tests.domain import trail
-from tests.people import IDENTITY, WORKER, Place, make_place, make_snapshot, observe
+from tests.people import IDENTITY, WORKER, Place, make_place, make_run, make_snapshot, observe
 
 pytestmark = pytest.mark.django_db
 
@@ -204,3 +204,24 @@ def test_an_identity_is_given_up_for_a_reason(reason: str) -> None:
 
     with pytest.raises(Invalid):
         evidence.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason=reason)
+
+
+def test_a_database_of_another_environment_is_not_enrolled_a_second_time(sent: Sent) -> None:
+    production = make_place()
+    development = make_place(slug="development", tier="development", requirements=[], project=production.project)
+    observe(production)
+
+    observation = observe(development)
+
+    assert (observation.status, observation.error_code) == (TargetStatus.WRONG_DATABASE, "enrolled_elsewhere")
+    assert "market/production/main" in observation.sentence
+    development.target.refresh_from_db()
+    assert development.target.identity is None
+
+
+def test_the_identity_is_not_given_up_while_a_run_is_live(sent: Sent) -> None:
+    place = make_place()
+    make_run(place, state="running")
+
+    with pytest.raises(evidence.RunIsLive):
+        evidence.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason="Replaced.")

@@ -128,7 +128,7 @@ def test_messages_go_to_the_queue_of_the_environment_with_ids_only(sent: Sent) -
 
     swept(sent, run)
 
-    assert (dispatch.Wake.EXECUTE, {"queue": "target-staging", "number": run.number}) in sent
+    assert (dispatch.Wake.EXECUTE, {"queue": "target-staging", "expires_s": 60, "number": run.number}) in sent
 
 
 def test_a_target_is_observed_when_it_is_due(sent: Sent) -> None:

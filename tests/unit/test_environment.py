@@ -47,7 +47,12 @@ def test_an_unsafe_production_is_refused_and_the_setting_is_named(setting: str, 
 
 @pytest.mark.parametrize("mode", ["demo", "test"])
 def test_the_other_modes_start_with_less(mode: str) -> None:
-    environment.refuse_unsafe(mode=mode, secret_key="x", debug=True, allowed_hosts=["*"], sealing_keys=[])
+    environment.refuse_unsafe(mode=mode, secret_key="x", debug=mode == "test", allowed_hosts=["*"], sealing_keys=[])
+
+
+def test_the_demo_refuses_debug_for_its_pages_show_settings() -> None:
+    with pytest.raises(ImproperlyConfigured, match="DEBUG"):
+        environment.refuse_unsafe(mode="demo", secret_key="x", debug=True, allowed_hosts=["*"], sealing_keys=[])
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql+asyncpg", "postgres", "postgresql"])

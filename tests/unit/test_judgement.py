@@ -166,10 +166,28 @@ ENDED = [
     ("a step is missing", {}, {"steps_ended": 0}, (RunState.FAILED, Verdict.CONTRADICTED, "contradicted")),
     ("no commit was seen", {}, {"commit_after_version": False}, (RunState.FAILED, Verdict.CONTRADICTED, "contradicted")),
     (
-        "a prepared transaction is left",
+        "a prepared transaction stands there, which may be the application's",
         {"prepared_transactions": ("half-done",)},
         {},
+        (RunState.APPLIED, Verdict.VERIFIED, "verified"),
+    ),
+    (
+        "nothing was sent and somebody else brought it there",
+        {},
+        {"touched": False, "steps_ended": 0, "by_reconciliation": True},
+        (RunState.ERROR, Verdict.UNVERIFIED, "nothing_sent"),
+    ),
+    (
+        "every table that the SQL makes is absent",
+        {"promised_tables": 2, "broken_promises": ("table a is absent", "table b is absent")},
+        {},
         (RunState.FAILED, Verdict.CONTRADICTED, "contradicted"),
+    ),
+    (
+        "one of the tables that the SQL makes is not found",
+        {"promised_tables": 2, "broken_promises": ("table a is absent",)},
+        {},
+        (RunState.APPLIED, Verdict.VERIFIED, "verified"),
     ),
     (
         "two heads where one was planned",
@@ -308,7 +326,8 @@ def test_verified_needs_the_exact_rows_the_right_database_and_no_failed_check(fa
 
     if judgement.verdict is Verdict.VERIFIED:
         assert sorted(facts.rows or ()) == sorted(facts.result)
-        assert not [*facts.identity_differences, *facts.new_invalid_indexes, *facts.prepared_transactions]
+        assert not [*facts.identity_differences, *facts.new_invalid_indexes]
+        assert witness.touched
         assert not [item for item in judgement.checks if item.outcome in (Outcome.FAILED, Outcome.COULD_NOT_RUN)]
         assert [item for item in judgement.checks if item.outcome is Outcome.PASSED]
 

@@ -111,7 +111,7 @@ def test_production_that_is_behind_needs_attention_and_staging_does_not(
 ) -> None:
     people.observe(place)
     staging = people.make_place(slug="staging", tier="staging", requirements=[], project=place.project)
-    people.observe(staging)
+    people.observe(staging, identity=people.IDENTITY | {"database_oid": 16_385})
 
     listed = attention(visitor("viewer").get("/"))
 
