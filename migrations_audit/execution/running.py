@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.db import DatabaseError
@@ -18,7 +18,7 @@ from migrations_audit.errors import PortalError
 from migrations_audit.execution import judging, observing, places, planning, runner_request
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.narration import Narrator
-from migrations_audit.judgement import Judgement, rows_text
+from migrations_audit.judgement import Judgement, Witness, rows_text
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.states import Phase, RunState, TargetStatus, Verdict
 
@@ -69,30 +69,27 @@ def _give_up(run: MigrationRun, *, actor: Actor, error: Exception) -> None:
         logger.warning("%s: the lease will run out instead (%s).", run, type(second).__name__)
 
 
+@dataclass(frozen=True)
+class _Executed:
+    """What an execution leaves to be judged."""
+
+    before: observing.Look
+    url: TargetUrl
+    scripts: places.Scripts
+    ended: types.RunnerExit
+
+
 def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbeat) -> MigrationRun:
     narrator = Narrator(run=run, actor=actor)
     try:
-        before = _preflight(run, plan, actor=actor, narrator=narrator)
-        url = places.url_of(run.target)
-        with tempfile.TemporaryDirectory(prefix="opsportal-run-") as scratch:
-            folder = Path(scratch) / "snapshot"
-            scripts = _approved_scripts(run, plan, folder)
-            attempts.enter_phase(
-                actor=actor,
-                number=run.number,
-                epoch=run.epoch,
-                phase=Phase.LOCK,
-                sentence=f"The runner connects to {url.display()} and takes the run lock there.",
-            )
-            run.phase = Phase.LOCK.value
-            _stop_if_asked(run, heartbeat)
-            ended = _execute(run, plan, url=url, folder=folder, scripts=scripts, narrator=narrator, heartbeat=heartbeat)
+        executed = _carry_out(run, plan, actor=actor, heartbeat=heartbeat, narrator=narrator)
     except _Ended as end:
         narrator.say(end.judgement.sentence)
         narrator.flush()
         return attempts.finish(
             actor=actor, number=run.number, epoch=run.epoch, judgement=end.judgement, observation=None
         )
+    ended = executed.ended
     witness = replace(
         narrator.witness,
         exit_code=ended.exit_code if not ended.signal else None,
@@ -102,28 +99,45 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
     narrator.say(
         f"The runner has ended ({witness.ended_by}, exit code {witness.exit_code}). Ending its sessions and reading the target."
     )
+    return _conclude(run, plan, executed, witness, actor=actor, narrator=narrator)
+
+
+def _carry_out(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbeat, narrator: Narrator) -> _Executed:
+    before = _preflight(run, plan, actor=actor, narrator=narrator)
+    url = places.url_of(run.target)
+    with tempfile.TemporaryDirectory(prefix="opsportal-run-") as scratch:
+        folder = Path(scratch) / "snapshot"
+        scripts = _approved_scripts(run, plan, folder)
+        sentence = f"The runner connects to {url.display()} and takes the run lock there."
+        _enter(run, Phase.LOCK, sentence, actor=actor)
+        _stop_if_asked(run, heartbeat)
+        ended = _execute(run, plan, url=url, folder=folder, scripts=scripts, narrator=narrator, heartbeat=heartbeat)
+    return _Executed(before, url, scripts, ended)
+
+
+def _conclude(
+    run: MigrationRun, plan: Plan, executed: _Executed, witness: Witness, *, actor: Actor, narrator: Narrator
+) -> MigrationRun:
+    """Read the target back, judge, and end the attempt."""
     narrator.flush()
-    attempts.enter_phase(
-        actor=actor,
-        number=run.number,
-        epoch=run.epoch,
-        phase=Phase.VERIFY,
-        sentence=f"Reading {run.target} back on a fresh connection.",
-    )
-    run.phase = Phase.VERIFY.value
-    look = _read_back(run, url=url, scripts=scripts, actor=actor)
-    judgement = judging.judge_look(run=run, plan=plan, before=before, look=look, witness=witness)
+    _enter(run, Phase.VERIFY, f"Reading {run.target} back on a fresh connection.", actor=actor)
+    look = _read_back(run, url=executed.url, scripts=executed.scripts, actor=actor)
+    judgement = judging.judge_look(run=run, plan=plan, before=executed.before, look=look, witness=witness)
     narrator.say(judgement.sentence)
     narrator.flush()
-    facts = {"runner": {**vars(ended), **narrator.facts}}
     return attempts.finish(
         actor=actor,
         number=run.number,
         epoch=run.epoch,
         judgement=judgement,
         observation=look.observation if look else None,
-        facts=facts,
+        facts={"runner": {**vars(executed.ended), **narrator.facts}},
     )
+
+
+def _enter(run: MigrationRun, phase: Phase, sentence: str, *, actor: Actor) -> None:
+    attempts.enter_phase(actor=actor, number=run.number, epoch=run.epoch, phase=phase, sentence=sentence)
+    run.phase = phase.value
 
 
 def _stop_if_asked(run: MigrationRun, heartbeat: Heartbeat) -> None:

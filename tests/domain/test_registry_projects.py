@@ -62,6 +62,8 @@ def test_a_folder_under_a_root_is_accepted_without_being_opened(root: Actor, fol
         ("ini_section", "DEFAULT", "DEFAULT is not one"),
         ("interpreter", "/usr/bin/python", "PORTAL_INTERPRETERS"),
         ("url_delivery_name", "DATABASE_URL", "needs no name"),
+        ("extra_environment", {"AWS_SECRET_ACCESS_KEY": "x"}, "named like a secret"),
+        ("extra_environment", {"DB_PASSWORD": "x"}, "named like a secret"),
         ("extra_environment", {"A B": "x"}, "letters, digits"),
         ("extra_environment", {"A": "x\ny"}, "printable"),
         ("extra_environment", {"A": "x" * 2_001}, "2,000"),

@@ -180,6 +180,15 @@ def test_a_token_of_somebody_deactivated_is_refused(place: people.Place) -> None
         authenticate(made.secret)
 
 
+def test_a_token_of_somebody_who_may_no_longer_sign_in_is_refused(place: people.Place) -> None:
+    made = make(place)
+    place.people["dev"].is_staff = False
+    place.people["dev"].save(update_fields=["is_staff"])
+
+    with pytest.raises(tokens.TokenOwnerInactive):
+        authenticate(made.secret)
+
+
 ALTERED: dict[str, Callable[[str], str]] = {
     "its last sign changed": lambda secret: secret[:-1] + ("A" if secret[-1] != "A" else "B"),
     "its first sign in upper case": str.upper,

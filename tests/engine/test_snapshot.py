@@ -105,7 +105,8 @@ def test_configuration_path_and_section_belong_to_the_digest(folder: Path) -> No
 
 @pytest.mark.parametrize(
     "name",
-    [".git/config", ".git", "a/__pycache__/x.txt", "x.pyc", "x.pyo", ".venv/lib.py", "venv/lib.py", "a/node_modules/x.js",
+    [".git/config", ".git", "a/__pycache__/x.txt", "x.pyc", "x.pyo",
+     ".pgpass", "certs/server.key", "a.pem", ".ssh/id_rsa", ".venv/lib.py", "venv/lib.py", "a/node_modules/x.js",
      ".mypy_cache/x", ".pytest_cache/x", ".env", ".env.production", "sub/.env.local"],
 )  # fmt: skip
 def test_what_is_no_script_or_holds_secrets_is_left_out(folder: Path, name: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 from asgiref.sync import sync_to_async
 from django.contrib import admin
@@ -27,14 +28,33 @@ def fragment(request: HttpRequest, number: int) -> HttpResponse:
     return show(request, "migrations_audit/run/live.html", runs.context_of(request, run))
 
 
+MOST_STREAMS_OF_A_PERSON = 20
+MOST_STREAMS = 400
+"""Of one web process. Each holds a connection to Redis, which is the workers' broker too."""
+
+_open_streams: Counter[int | None] = Counter()
+
+
+async def _counted(lines: AsyncIterator[str], user_id: int | None) -> AsyncIterator[str]:
+    _open_streams[user_id] += 1
+    try:
+        async for line in lines:
+            yield line
+    finally:
+        _open_streams[user_id] -= 1
+
+
 @require_safe
 async def events(request: HttpRequest, number: int) -> HttpResponseBase:
     """The run as server-sent events: ``log`` lines, ``state`` changes, and one ``end``. ``Last-Event-ID`` goes on from there."""
     user_id = await sync_to_async(_reader_of)(request, number)
+    if _open_streams[user_id] >= MOST_STREAMS_OF_A_PERSON or _open_streams.total() >= MOST_STREAMS:
+        return HttpResponse(
+            "Too many live logs are open. Reload the page to see the rest.\n", status=429, headers={"Retry-After": "30"}
+        )
     after = _after(request.headers.get("Last-Event-ID") or request.GET.get("after", ""))
-    response = StreamingHttpResponse(
-        stream.events_of(number, user_id=user_id, after=after), content_type="text/event-stream"
-    )
+    lines = stream.events_of(number, user_id=user_id, after=after)
+    response = StreamingHttpResponse(_counted(lines, user_id), content_type="text/event-stream")
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
     return response

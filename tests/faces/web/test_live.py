@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection
-from django.test import override_settings
+from django.test import Client, override_settings
 
 from migrations_audit.actions import attempts
 from migrations_audit.models import MigrationRun
 from migrations_audit.states import Phase
 from migrations_audit.web import stream
+from migrations_audit.web.views import live
 from tests import people
 from tests.domain.conftest import _emptiable_tables, real_transactions
 from tests.faces.web.visitor import VisitorOf
@@ -269,3 +270,17 @@ def test_the_fragment_does_not_read_the_scripts_again(
     run = people.make_run(place, state="approved")
 
     assert visitor("viewer").get(f"/runs/{run.number}/live").status == 200
+
+
+def test_one_person_cannot_take_every_connection_with_live_logs(
+    place: people.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = people.make_run(place, state="approved")
+    client = Client()
+    client.force_login(place.people["viewer"])
+    monkeypatch.setitem(live._open_streams, place.people["viewer"].pk, live.MOST_STREAMS_OF_A_PERSON)
+
+    answer = client.get(f"/runs/{run.number}/events")
+
+    assert answer.status_code == 429
+    assert answer["Retry-After"] == "30"
