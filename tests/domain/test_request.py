@@ -209,8 +209,9 @@ def test_a_request_is_a_row_that_the_database_accepts_only_as_requested() -> Non
 
 @pytest.mark.parametrize("field", ["reason", "ticket"])
 def test_a_pasted_url_with_a_password_is_refused_and_not_kept(field: str) -> None:
+    changes: dict[str, Any] = {field: "see postgresql://app:canary-9@db/market"}
+
     with pytest.raises(Invalid, match="URL with a password") as refused:
-        changes: dict[str, Any] = {field: "see postgresql://app:canary-9@db/market"}
         ask(make_place(), **changes)
 
     assert "canary-9" not in refused.value.message
