@@ -141,6 +141,7 @@ class _Supervision:
             limit=limits.output_bytes, on_text=lambda stream, text: on_output(stream, redactor.text(text))
         )
         self._ended_by = "itself"
+        self._locked = False
         self._deadline = time.monotonic() + limits.deadline_s
         self._next_poll = 0.0
         self._signals: list[tuple[float, signal.Signals]] = []
@@ -181,12 +182,16 @@ class _Supervision:
             self._next_poll = now + POLL_S
             reason = "deadline" if now >= self._deadline else self._stop()
             if reason:
-                self._end(reason, grace=GRACE_S)
+                # Before it has the lock there is nothing to tidy up, and after a lost lease nobody may wait for it.
+                at_once = reason == "lost_lease" or not self._locked
+                self._end(reason, grace=0.0 if at_once else GRACE_S, gently=not at_once)
 
-    def _end(self, reason: str, *, grace: float) -> None:
+    def _end(self, reason: str, *, grace: float, gently: bool) -> None:
         self._ended_by = reason
-        self._interrupt()
         now = time.monotonic()
+        if not gently:
+            self._child.signal(signal.SIGKILL)
+        self._interrupt()
         self._signals = [(now + grace, signal.SIGTERM), (now + grace + TERM_S, signal.SIGKILL)]
 
     def _patience(self) -> float:
@@ -213,9 +218,10 @@ class _Supervision:
             return
         try:
             for event in self._lines.feed(data):
+                self._locked = self._locked or event["event"] == "lock_taken"
                 self._on_event(event)
         except protocol.Malformed:
-            self._end("protocol", grace=0.0)
+            self._end("protocol", grace=0.0, gently=True)
 
     def _read_stdout(self) -> None:
         self._output.feed("stdout", self._read(self._child.stdout))

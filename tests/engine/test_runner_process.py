@@ -62,12 +62,34 @@ def test_a_run_that_does_not_end_when_interrupted_gets_a_signal(tmp_path: Path, 
     outcome = running.run(
         running.upgrade_request(target, "r1"),
         folder,
-        stop=lambda told: "lost_lease" if told.all("step_started") else None,
+        stop=lambda told: "cancel" if told.all("step_started") else None,
     )
 
     assert outcome.exit == replace(
-        outcome.exit, ended_by="lost_lease", signal=signal.SIGTERM, exit_code=128 + signal.SIGTERM
+        outcome.exit, ended_by="cancel", signal=signal.SIGTERM, exit_code=128 + signal.SIGTERM
     )
+
+
+def test_a_run_that_lost_its_lease_is_killed_at_once(tmp_path: Path, target: Target) -> None:
+    folder = runnable.write(tmp_path, SLEEP)
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"),
+        folder,
+        stop=lambda told: "lost_lease" if told.all("step_started") else None,
+    )
+
+    assert (outcome.exit.ended_by, outcome.exit.signal) == ("lost_lease", signal.SIGKILL)
+
+
+def test_a_run_that_is_cancelled_before_it_has_the_lock_never_takes_it(tmp_path: Path, target: Target) -> None:
+    folder = runnable.write(tmp_path, SLEEP)
+
+    outcome = running.run(running.upgrade_request(target, "r1"), folder, stop=lambda told: "cancel")
+
+    assert (outcome.exit.ended_by, outcome.exit.signal) == ("cancel", signal.SIGKILL)
+    assert outcome.names("lock_taken") == []
+    assert target.tables() == set()
 
 
 def test_a_run_that_ignores_sigterm_is_killed(tmp_path: Path, target: Target) -> None:
