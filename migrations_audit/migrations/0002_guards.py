@@ -37,6 +37,40 @@ CREATE TRIGGER auditevent_check_link BEFORE INSERT ON migrations_audit_auditeven
     FOR EACH ROW EXECUTE FUNCTION migrations_audit_check_link();
 """
 
+MOVES = """
+        ('approved', 'awaiting_approval'),
+        ('approved', 'expired'),
+        ('approved', 'queued'),
+        ('approved', 'rejected'),
+        ('approved', 'void'),
+        ('approved', 'withdrawn'),
+        ('awaiting_approval', 'approved'),
+        ('awaiting_approval', 'expired'),
+        ('awaiting_approval', 'rejected'),
+        ('awaiting_approval', 'void'),
+        ('awaiting_approval', 'withdrawn'),
+        ('outcome_unknown', 'applied'),
+        ('outcome_unknown', 'cancelled'),
+        ('outcome_unknown', 'error'),
+        ('outcome_unknown', 'failed'),
+        ('planning', 'awaiting_approval'),
+        ('planning', 'plan_failed'),
+        ('planning', 'withdrawn'),
+        ('queued', 'cancelled'),
+        ('queued', 'refused'),
+        ('queued', 'running'),
+        ('queued', 'void'),
+        ('requested', 'planning'),
+        ('requested', 'withdrawn'),
+        ('running', 'applied'),
+        ('running', 'cancelled'),
+        ('running', 'error'),
+        ('running', 'failed'),
+        ('running', 'outcome_unknown'),
+        ('running', 'refused'),
+        ('running', 'void')
+"""
+
 RUN = """
 CREATE FUNCTION migrations_audit_check_run() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -47,72 +81,12 @@ BEGIN
         RETURN NEW;
     END IF;
     IF OLD.state NOT IN (SELECT source FROM (VALUES
-        ('approved', 'awaiting_approval'),
-        ('approved', 'expired'),
-        ('approved', 'queued'),
-        ('approved', 'rejected'),
-        ('approved', 'void'),
-        ('approved', 'withdrawn'),
-        ('awaiting_approval', 'approved'),
-        ('awaiting_approval', 'expired'),
-        ('awaiting_approval', 'rejected'),
-        ('awaiting_approval', 'void'),
-        ('awaiting_approval', 'withdrawn'),
-        ('outcome_unknown', 'applied'),
-        ('outcome_unknown', 'cancelled'),
-        ('outcome_unknown', 'error'),
-        ('outcome_unknown', 'failed'),
-        ('planning', 'awaiting_approval'),
-        ('planning', 'plan_failed'),
-        ('planning', 'withdrawn'),
-        ('queued', 'cancelled'),
-        ('queued', 'refused'),
-        ('queued', 'running'),
-        ('queued', 'void'),
-        ('requested', 'planning'),
-        ('requested', 'withdrawn'),
-        ('running', 'applied'),
-        ('running', 'cancelled'),
-        ('running', 'error'),
-        ('running', 'failed'),
-        ('running', 'outcome_unknown'),
-        ('running', 'refused'),
-        ('running', 'void')
+{moves}
     ) AS moves (source, destination)) THEN
         RAISE EXCEPTION 'run % has ended as %; it does not change', OLD.number, OLD.state USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     IF NEW.state <> OLD.state AND (OLD.state, NEW.state) NOT IN (VALUES
-        ('approved', 'awaiting_approval'),
-        ('approved', 'expired'),
-        ('approved', 'queued'),
-        ('approved', 'rejected'),
-        ('approved', 'void'),
-        ('approved', 'withdrawn'),
-        ('awaiting_approval', 'approved'),
-        ('awaiting_approval', 'expired'),
-        ('awaiting_approval', 'rejected'),
-        ('awaiting_approval', 'void'),
-        ('awaiting_approval', 'withdrawn'),
-        ('outcome_unknown', 'applied'),
-        ('outcome_unknown', 'cancelled'),
-        ('outcome_unknown', 'error'),
-        ('outcome_unknown', 'failed'),
-        ('planning', 'awaiting_approval'),
-        ('planning', 'plan_failed'),
-        ('planning', 'withdrawn'),
-        ('queued', 'cancelled'),
-        ('queued', 'refused'),
-        ('queued', 'running'),
-        ('queued', 'void'),
-        ('requested', 'planning'),
-        ('requested', 'withdrawn'),
-        ('running', 'applied'),
-        ('running', 'cancelled'),
-        ('running', 'error'),
-        ('running', 'failed'),
-        ('running', 'outcome_unknown'),
-        ('running', 'refused'),
-        ('running', 'void')
+{moves}
     ) THEN
         RAISE EXCEPTION 'run % cannot go from % to %', OLD.number, OLD.state, NEW.state USING ERRCODE = 'integrity_constraint_violation';
     END IF;
@@ -149,7 +123,7 @@ CREATE TRIGGER migrationrun_check BEFORE INSERT OR UPDATE ON migrations_audit_mi
     FOR EACH ROW EXECUTE FUNCTION migrations_audit_check_run();
 CREATE TRIGGER migrationrun_keep BEFORE DELETE ON migrations_audit_migrationrun
     FOR EACH ROW EXECUTE FUNCTION migrations_audit_refuse_change();
-"""
+""".replace("{moves}", MOVES.strip("\n"))
 
 APPROVAL = """
 CREATE FUNCTION migrations_audit_check_approval() RETURNS trigger LANGUAGE plpgsql AS $$
