@@ -17,9 +17,14 @@ from celery import current_app
 from django.conf import settings
 from django.db import transaction
 
+from migrations_audit import failpoints
+
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 1.5
+FORGOTTEN_AFTER_S = 1_800
+"""A message that nobody took for so long is dropped, or a queue without a worker would grow for ever. The worker compares its own
+clock with the sender's, so this is generous: clocks that differ by minutes must not keep a run from starting."""
 
 
 class Wake(StrEnum):
@@ -31,9 +36,14 @@ class Wake(StrEnum):
     OBSERVE = "migrations_audit.observe_target"
 
 
-def after_commit(wake: Wake, *, queue: str, expires_s: float | None = None, **ids: int) -> None:
+def after_commit(wake: Wake, *, queue: str, **ids: int) -> None:
     """Send a wake-up once the surrounding transaction is committed. Never raises for the broker's sake."""
-    transaction.on_commit(lambda: _patiently(lambda: _send(wake, queue=queue, expires_s=expires_s, ids=ids)))
+
+    def send() -> None:
+        failpoints.reach("after_commit_before_publish")
+        _patiently(lambda: _send(wake, queue=queue, ids=ids))
+
+    transaction.on_commit(send)
 
 
 def announce(number: int) -> None:
@@ -46,8 +56,8 @@ def channel(number: int) -> str:
     return f"opsportal:run:{number}"
 
 
-def _send(wake: Wake, *, queue: str, expires_s: float | None, ids: dict[str, int]) -> None:
-    current_app.send_task(wake.value, kwargs=ids, queue=queue, expires=expires_s, ignore_result=True)
+def _send(wake: Wake, *, queue: str, ids: dict[str, int]) -> None:
+    current_app.send_task(wake.value, kwargs=ids, queue=queue, expires=FORGOTTEN_AFTER_S, ignore_result=True)
 
 
 _client: redis.Redis | None = None

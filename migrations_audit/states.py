@@ -25,6 +25,7 @@ class RunState(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
     OUTCOME_UNKNOWN = "outcome_unknown"
+    CLOSED = "closed"
 
 
 class Phase(StrEnum):
@@ -99,7 +100,7 @@ MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
     _S.APPROVED: frozenset({_S.AWAITING_APPROVAL, _S.QUEUED, _S.REJECTED, _S.WITHDRAWN, _S.EXPIRED, _S.VOID}),
     _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED, _S.VOID, _S.REFUSED}),
     _S.RUNNING: frozenset({_S.APPLIED, _S.FAILED, _S.ERROR, _S.CANCELLED, _S.VOID, _S.REFUSED, _S.OUTCOME_UNKNOWN}),
-    _S.OUTCOME_UNKNOWN: frozenset({_S.APPLIED, _S.FAILED, _S.ERROR, _S.CANCELLED}),
+    _S.OUTCOME_UNKNOWN: frozenset({_S.APPLIED, _S.FAILED, _S.ERROR, _S.CANCELLED, _S.CLOSED}),
     _S.PLAN_FAILED: frozenset(),
     _S.REJECTED: frozenset(),
     _S.WITHDRAWN: frozenset(),
@@ -110,6 +111,7 @@ MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
     _S.FAILED: frozenset(),
     _S.ERROR: frozenset(),
     _S.CANCELLED: frozenset(),
+    _S.CLOSED: frozenset(),
 }
 
 TERMINAL: Final = frozenset(state for state, targets in MOVES.items() if not targets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +21,8 @@ from migrations_audit.models.clock import database_now
 from migrations_audit.states import Phase, RunState, StepState, Verdict
 
 LONGEST_PAUSE_S = 300
+EPOCH_OF_FIRST_TRY = 4
+"""Planned, claimed, lost, taken over."""
 
 
 class NotClaimable(Conflict):
@@ -41,6 +43,10 @@ class Lease:
 
     held: bool
     cancel_requested: bool
+
+    @property
+    def may_work(self) -> bool:
+        return self.held and not self.cancel_requested
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,23 @@ def enter_phase(*, actor: Actor, number: int, epoch: int, phase: Phase, sentence
     audit.record_run(actor=actor, action="run.phase_entered", run=run, phase=phase.value)
 
 
+@audit.action
+def begin_execution(*, actor: Actor, number: int, epoch: int, sentence: str) -> bool:
+    """Enter the phase in which the project may send statements. False when a cancel was faster. Raises LostLease.
+
+    One conditional update decides: it also needs a lease that is not over, because a reconciliation may be about to begin.
+    """
+    mine = _held(number, epoch).filter(state=RunState.RUNNING.value, lease_expires_at__gt=database_now())
+    changed = mine.filter(cancel_requested_at__isnull=True).update(phase=Phase.EXECUTE.value, sentence=sentence)
+    if changed != 1:
+        if mine.exists():
+            return False
+        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+    run = MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
+    audit.record_run(actor=actor, action="run.phase_entered", run=run, phase=Phase.EXECUTE.value)
+    return True
+
+
 @transaction.atomic
 def append_log(*, number: int, epoch: int, lines: Sequence[Line]) -> None:
     """Append to the live log. The log is for people; its digest enters the chain when the run ends. Raises LostLease."""
@@ -148,8 +171,10 @@ def finish(
         "sentence": judgement.sentence,
         "reason_code": judgement.code,
         "lease_expires_at": None,
-        "reconcile_after_at": now + _pause(run) if unknown else None,
+        "reconcile_after_at": None,
     }
+    if unknown:
+        values |= handed_over(run, at=now + _pause(run))
     if unknown and run.run_state is RunState.OUTCOME_UNKNOWN:
         MigrationRun.objects.filter(number=number, epoch=epoch).update(**values)
     else:
@@ -187,8 +212,7 @@ def abandon(*, actor: Actor, number: int, epoch: int, sentence: str) -> None:
         to=RunState.OUTCOME_UNKNOWN,
         sentence=sentence,
         reason_code="worker_gave_up",
-        lease_expires_at=None,
-        reconcile_after_at=database_now(),
+        **handed_over(run, at=database_now()),
     )
     audit.record_run(actor=actor, action="run.abandoned", run=run, phase=run.phase, sentence=sentence)
 
@@ -197,7 +221,7 @@ def abandon(*, actor: Actor, number: int, epoch: int, sentence: str) -> None:
 def take_over(*, actor: Actor, number: int) -> MigrationRun:
     """Claim a run of unknown outcome for reconciliation: a new epoch, so that its lost worker can write nothing more.
 
-    Raises NotClaimable while another reconciliation holds it.
+    Raises NotClaimable while another reconciliation holds it, and before the next one is due.
     """
     run = moves.lock(number)
     now = database_now()
@@ -205,18 +229,33 @@ def take_over(*, actor: Actor, number: int) -> MigrationRun:
         raise NotClaimable(f"{run} is {run.get_state_display()}.")
     if run.lease_expires_at is not None and run.lease_expires_at > now:
         raise NotClaimable(f"{run} is being reconciled by {run.worker}.")
-    lease = now + timedelta(seconds=4 * settings.PORTAL_LEASE_S)
+    if run.reconcile_after_at is not None and run.reconcile_after_at > now:
+        raise NotClaimable(f"{run} is read again at {run.reconcile_after_at:%H:%M:%S} UTC.")
     MigrationRun.objects.filter(number=number, epoch=run.epoch).update(
-        epoch=run.epoch + 1, worker=actor.name, lease_expires_at=lease
+        epoch=run.epoch + 1,
+        worker=actor.name,
+        lease_expires_at=now + timedelta(seconds=4 * settings.PORTAL_LEASE_S),
+        reconcile_after_at=now + _pause(run),  # should this worker be lost as well
     )
     run.refresh_from_db()
     audit.record_run(actor=actor, action="run.reconciling", run=run, epoch=run.epoch)
     return run
 
 
+def handed_over(run: MigrationRun, *, at: datetime) -> dict[str, Any]:
+    """What a run of unknown outcome is given: nobody holds it, a new epoch keeps whoever did from writing, the next try is due ``at``."""
+    return {
+        "epoch": run.epoch + 1,
+        "lease_expires_at": None,
+        "reconcile_after_at": at,
+        "dispatched_at": None,
+        "dispatch_count": 0,
+    }
+
+
 def _held(number: int, epoch: int) -> QuerySet[MigrationRun]:
     """The run while this epoch owns it and it has not ended."""
-    states = [RunState.RUNNING.value, RunState.OUTCOME_UNKNOWN.value]
+    states = [RunState.PLANNING.value, RunState.RUNNING.value, RunState.OUTCOME_UNKNOWN.value]
     return MigrationRun.objects.filter(number=number, epoch=epoch, state__in=states)
 
 
@@ -227,7 +266,8 @@ def _lock_held(number: int, epoch: int) -> None:
 
 def _pause(run: MigrationRun) -> timedelta:
     """How long to wait before the next reconciliation: longer each time, for a target that stays away may do so for days."""
-    return timedelta(seconds=min(settings.PORTAL_RESEND_S * 2 ** min(max(run.epoch - 3, 0), 8), LONGEST_PAUSE_S))
+    tries = max(run.epoch - EPOCH_OF_FIRST_TRY, 0) // 2  # each try takes two epochs: taken over, and handed over again
+    return timedelta(seconds=min(settings.PORTAL_RESEND_S * 2 ** min(tries, 8), LONGEST_PAUSE_S))
 
 
 def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:

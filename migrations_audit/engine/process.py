@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from migrations_audit.errors import Invalid
 
 POLL_S: Final = 0.25
 GRACE_S: Final = 5.0
+INTERRUPT_AGAIN_S: Final = 0.5
 TERM_S: Final = 3.0
 DRAIN_S: Final = 1.0
 DRAIN_READS: Final = 256
@@ -53,16 +55,20 @@ def run(
     limits: RunLimits,
     on_event: Callable[[dict[str, Any]], None],
     on_output: Callable[[str, str], None],
+    may_go: Callable[[], bool],
     stop: Callable[[], str | None],
     interrupt: Callable[[], None],
 ) -> RunnerExit:
     """Execute ``request`` in ``folder``, the unpacked snapshot, and return how the runner ended.
 
     ``on_event`` gets each event as a dict, ``on_output`` the stream's name and whole lines; in both the password is masked.
+    ``may_go`` is asked for each connection, checked and with the lock held, before the project gets it; it confirms that the
+    run is still ours and not cancelled. Before the first yes nothing of the project was sent.
     ``stop`` is asked four times a second and answers None, ``cancel`` or ``lost_lease``. For such a reason, and at the
-    deadline, ``interrupt`` is called, which cancels the run's statements on the server; then the runner gets five seconds,
-    SIGTERM, three more seconds, SIGKILL. Nothing that the runner started is alive when this returns or raises. An exception
-    of a callback ends the runner and comes out of here.
+    deadline, a runner that may not go yet is killed, and so is one that lost its lease. Otherwise ``interrupt``, which cancels
+    the run's statements on the server, is called twice a second; after five seconds comes SIGTERM, three later SIGKILL.
+    Nothing that the runner started is alive when this returns or raises. An exception of a callback ends the runner and comes
+    out of here.
 
     A runner that a signal ended has the exit code 128 + signal. One that says what it never says, or leaves with code 0
     without its last event, is ``ended_by`` ``protocol``. The runner dies with the thread that calls this.
@@ -78,7 +84,14 @@ def run(
         child = children.Child(interpreter=interpreter, folder=folder, home=home)
         try:
             return _Supervision(
-                child, request, limits, on_event=on_event, on_output=on_output, stop=stop, interrupt=interrupt
+                child,
+                request,
+                limits,
+                on_event=on_event,
+                on_output=on_output,
+                may_go=may_go,
+                stop=stop,
+                interrupt=interrupt,
             ).follow()
         finally:
             child.close()
@@ -105,6 +118,7 @@ def offline_sql(*, request: RunnerRequest, interpreter: str, folder: Path, limit
         limits=limits,
         on_event=on_event,
         on_output=lambda stream, text: None,
+        may_go=lambda: False,
         stop=lambda: None,
         interrupt=lambda: None,
     )
@@ -127,13 +141,15 @@ class _Supervision:
         *,
         on_event: Callable[[dict[str, Any]], None],
         on_output: Callable[[str, str], None],
+        may_go: Callable[[], bool],
         stop: Callable[[], str | None],
         interrupt: Callable[[], None],
     ) -> None:
         redactor = redaction.Redactor([request.connection.password])
         self._child = child
-        self._document = memoryview(request.as_json(memory_bytes=limits.memory_bytes))
+        self._to_say = request.as_json(memory_bytes=limits.memory_bytes)
         self._on_event = on_event
+        self._may_go = may_go
         self._stop = stop
         self._interrupt = interrupt
         self._lines = protocol.EventLines(redactor.text)
@@ -141,10 +157,10 @@ class _Supervision:
             limit=limits.output_bytes, on_text=lambda stream, text: on_output(stream, redactor.text(text))
         )
         self._ended_by = "itself"
-        self._locked = False
+        self._going = False
         self._deadline = time.monotonic() + limits.deadline_s
         self._next_poll = 0.0
-        self._signals: list[tuple[float, signal.Signals]] = []
+        self._due: list[tuple[float, Callable[[], None]]] = []
         self._selector = selectors.DefaultSelector()
         self._selector.register(child.request, selectors.EVENT_WRITE, self._write_request)
         self._selector.register(child.events, selectors.EVENT_READ, self._read_events)
@@ -176,14 +192,14 @@ class _Supervision:
         )
 
     def _decide(self, now: float) -> None:
-        while self._signals and now >= self._signals[0][0]:
-            self._child.signal(self._signals.pop(0)[1])
+        while self._due and now >= self._due[0][0]:
+            self._due.pop(0)[1]()
         if self._ended_by == "itself" and now >= self._next_poll:
             self._next_poll = now + POLL_S
             reason = "deadline" if now >= self._deadline else self._stop()
             if reason:
-                # Before it has the lock there is nothing to tidy up, and after a lost lease nobody may wait for it.
-                at_once = reason == "lost_lease" or not self._locked
+                # Before it may go there is nothing to tidy up, and after a lost lease nobody may wait for it.
+                at_once = reason == "lost_lease" or not self._going
                 self._end(reason, grace=0.0 if at_once else GRACE_S, gently=not at_once)
 
     def _end(self, reason: str, *, grace: float, gently: bool) -> None:
@@ -192,7 +208,13 @@ class _Supervision:
         if not gently:
             self._child.signal(signal.SIGKILL)
         self._interrupt()
-        self._signals = [(now + grace, signal.SIGTERM), (now + grace + TERM_S, signal.SIGKILL)]
+        # Again and again: the project may begin its next statement in the moment in which this one is cancelled.
+        again = [now + INTERRUPT_AGAIN_S * times for times in range(1, int(grace / INTERRUPT_AGAIN_S))]
+        self._due = [
+            *((at, self._interrupt) for at in again),
+            (now + grace, partial(self._child.signal, signal.SIGTERM)),
+            (now + grace + TERM_S, partial(self._child.signal, signal.SIGKILL)),
+        ]
 
     def _patience(self) -> float:
         # A closed event pipe tells that the runner is about to end, a moment before it has.
@@ -207,7 +229,9 @@ class _Supervision:
 
     def _drain(self) -> None:
         """Read what the dead left in the pipes. A process that escaped and still holds one does not keep us."""
-        self._close(self._child.request)
+        self._may_go, self._to_say = lambda: False, b""
+        self._watch_request()
+        self._child.close_pipe(self._child.request)
         for _ in range(DRAIN_READS):
             if not self._selector.get_map() or not self._turn(DRAIN_S):
                 return
@@ -218,8 +242,9 @@ class _Supervision:
             return
         try:
             for event in self._lines.feed(data):
-                self._locked = self._locked or event["event"] == "lock_taken"
                 self._on_event(event)
+                if event["event"] == "ready":
+                    self._answer()
         except protocol.Malformed:
             self._end("protocol", grace=0.0, gently=True)
 
@@ -238,15 +263,30 @@ class _Supervision:
             self._close(descriptor)
         return data
 
+    def _answer(self) -> None:
+        """Let the project have its connection, unless this run is to end or is not ours any more."""
+        if self._ended_by == "itself" and self._may_go():
+            self._going = True
+            self._to_say += protocol.GO
+            self._write_request()
+
     def _write_request(self) -> None:
         try:
-            self._document = self._document[os.write(self._child.request, self._document) :]
-        except BrokenPipeError:  # it ended before it read all
-            self._document = memoryview(b"")
-        if not self._document:
-            self._close(self._child.request)
+            self._to_say = self._to_say[os.write(self._child.request, self._to_say) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # it ended before it read all
+            self._to_say = b""
+        self._watch_request()
+
+    def _watch_request(self) -> None:
+        """Ask for the pipe's readiness only while there is something to say: it is ready nearly always."""
+        watched = self._child.request in self._selector.get_map()
+        if self._to_say and not watched:
+            self._selector.register(self._child.request, selectors.EVENT_WRITE, self._write_request)
+        elif watched and not self._to_say:
+            self._selector.unregister(self._child.request)
 
     def _close(self, descriptor: int) -> None:
-        if descriptor in self._selector.get_map():
-            self._selector.unregister(descriptor)
-            self._child.close_pipe(descriptor)
+        self._selector.unregister(descriptor)
+        self._child.close_pipe(descriptor)

@@ -1,4 +1,4 @@
-"""What supervisor and runner say to each other: one request in, JSON lines with events out."""
+"""What supervisor and runner say to each other: one request in, JSON lines with events out, and the word to go on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ EVENTS: Final = {
     "connection_failed": "type, sqlstate, message: the project's driver could not connect",
     "lock_waiting": "holder, waited_ms: somebody else works on the target; at most once a second",
     "lock_taken": "waited_ms: this session holds the target's lock; again when the lock moves to another session",
+    "ready": "number: this new connection was checked; it is handed to the project when the supervisor has said GO",
     "refused": "code, message: the runner ended itself before it did what was not approved",
     "context": "heads, steps, external_transaction, transaction_per_migration: Alembic is about to do the planned steps",
     "step_started": "position, revision, direction",
@@ -37,6 +38,10 @@ EVENTS: Final = {
     "finished": "ok, connections, steps_ended, version_writes, commits, commit_after_version, external_transaction, …",
 }
 """What the runner may say, and with which facts. The supervisor itself adds ``leftovers_killed`` with a count."""
+
+
+GO: Final = b"g"
+"""What the supervisor answers to ``ready``, on the pipe of the request."""
 
 
 class Malformed(Exception):
@@ -100,8 +105,8 @@ class RunnerRequest:
     offline_range: str = ""
 
     def as_json(self, *, memory_bytes: int) -> bytes:
-        """Return the document that the runner reads. It holds the password."""
-        return json.dumps({**asdict(self), "memory_bytes": memory_bytes}).encode()
+        """Return the line that the runner reads first. It holds the password."""
+        return json.dumps({**asdict(self), "memory_bytes": memory_bytes}).encode() + b"\n"
 
 
 class EventLines:

@@ -13,9 +13,13 @@ from django.db import Error, connection
 from migrations_audit.actions import attempts
 
 logger = logging.getLogger(__name__)
-
 BEATS_PER_LEASE = 15
 """With the default lease a cancel is learnt of within two seconds."""
+
+
+def _now() -> float:
+    """Seconds that go on while the machine sleeps, where the system has such a clock: a lease does not wait for a sleeper."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Heartbeat:
@@ -26,7 +30,7 @@ class Heartbeat:
         self._epoch = epoch
         self._over = threading.Event()
         self._reason: str | None = None
-        self._renewed_at = time.monotonic()
+        self._renewed_at = _now()
         self._thread = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat-{number}")
 
     def __enter__(self) -> Heartbeat:
@@ -41,7 +45,7 @@ class Heartbeat:
 
     def stop_reason(self) -> str | None:
         """``lost_lease``, ``cancel``, or None to go on. A heartbeat that hangs has lost the lease when its time is over."""
-        if time.monotonic() - self._renewed_at >= settings.PORTAL_LEASE_S:
+        if _now() - self._renewed_at >= settings.PORTAL_LEASE_S:
             return "lost_lease"
         return self._reason
 
@@ -54,10 +58,10 @@ class Heartbeat:
                 except Error as error:
                     logger.warning("Run %s: the lease was not renewed (%s).", self._number, type(error).__name__)
                     connection.close()
-                    if time.monotonic() - self._renewed_at >= settings.PORTAL_LEASE_S / 2:
+                    if _now() - self._renewed_at >= settings.PORTAL_LEASE_S / 2:
                         self._reason = "lost_lease"
                     continue
-                self._renewed_at = time.monotonic()
+                self._renewed_at = _now()
                 self._reason = "lost_lease" if not lease.held else "cancel" if lease.cancel_requested else None
         finally:
             connection.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from migrations_audit import failpoints
 from migrations_audit.actions import attempts
 from migrations_audit.actors import Actor
 from migrations_audit.judgement import Witness
@@ -49,6 +50,23 @@ class Narrator:
         if handler is not None:
             handler(event)
 
+    def may_go(self) -> bool:
+        """Whether the project may have the connection that was just checked; from the first yes on it may send anything."""
+        self.flush()
+        failpoints.reach("before_go")
+        if self._run.phase == Phase.EXECUTE.value:
+            return attempts.renew(number=self._run.number, epoch=self._run.epoch).may_work
+        going = attempts.begin_execution(
+            actor=self._actor,
+            number=self._run.number,
+            epoch=self._run.epoch,
+            sentence="Alembic is executing the approved revisions.",
+        )
+        if going:
+            self._run.phase = Phase.EXECUTE.value
+            self.witness = replace(self.witness, touched=True)
+        return going
+
     def tick(self) -> None:
         """Called several times a second: shows a statement that takes long, and writes what has gathered."""
         if self._statement is not None:
@@ -74,12 +92,6 @@ class Narrator:
     def _step(self, position: int, state: StepState, **fields: Any) -> None:
         self.flush()
         attempts.update_step(number=self._run.number, epoch=self._run.epoch, position=position, state=state, **fields)
-
-    def _phase(self, phase: Phase, sentence: str) -> None:
-        self.flush()
-        attempts.enter_phase(
-            actor=self._actor, number=self._run.number, epoch=self._run.epoch, phase=phase, sentence=sentence
-        )
 
     def _on_hello(self, event: dict[str, Any]) -> None:
         versions = {name: event[name] for name in ("python", "alembic", "sqlalchemy")}
@@ -111,13 +123,10 @@ class Narrator:
         self.flush()
 
     def _on_lock_taken(self, event: dict[str, Any]) -> None:
-        self.witness = replace(self.witness, touched=True)  # from here on env.py itself may send anything
         if self._run.phase == Phase.EXECUTE.value:
             self.say("The run lock moved to the migrating session.")
-            return
-        self.say(f"Run lock taken after {event['waited_ms']} ms; the starting state was read again under it.")
-        self._run.phase = Phase.EXECUTE.value
-        self._phase(Phase.EXECUTE, "Alembic is executing the approved revisions.")
+        else:
+            self.say(f"Run lock taken after {event['waited_ms']} ms; the starting state was read again under it.")
 
     def _on_refused(self, event: dict[str, Any]) -> None:
         self.witness = replace(self.witness, refusal=event["code"], error=event["message"])

@@ -12,6 +12,7 @@ from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import process, resolve, snapshot, types
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import observing, places, runner_request
+from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.states import Operation, RunState, TargetStatus
 
@@ -38,10 +39,11 @@ def plan_run(*, number: int, worker_name: str) -> Plan | None:
         return None
     if run.run_state is not RunState.PLANNING:
         return None
-    try:
-        return _plan(run, actor=actor)
-    except moves.StaleRun as error:
-        logger.info("Not planned: %s", error.message)
+    with Heartbeat(number=run.number, epoch=run.epoch):
+        try:
+            return _plan(run, actor=actor)
+        except moves.StaleRun as error:
+            logger.info("Not planned: %s", error.message)
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+from migrations_audit import failpoints
 from migrations_audit.actions import attempts
 from migrations_audit.actors import worker
 from migrations_audit.engine import fence
@@ -30,6 +31,7 @@ def reconcile_run(*, number: int, worker_name: str) -> MigrationRun | None:
     except attempts.NotClaimable as error:
         logger.info("Not reconciled: %s", error.message)
         return None
+    failpoints.reach("after_take_over")
     if run.plan is None:
         raise RuntimeError(f"{run} has an unknown outcome and no plan.")
     judgement, look = _find_out(run, run.plan, worker_name=worker_name)
@@ -63,6 +65,7 @@ def _find_out(run: MigrationRun, plan: Plan, *, worker_name: str) -> tuple[Judge
             "not_fenced",
             f"Sessions on {run.target} could not be ended: {who}. A person with rights there must end them.",
         ), None
+    failpoints.reach("in_reconcile")
     scripts = places.Scripts(snapshot=plan.snapshot, graph=places.graph_from_dict(plan.snapshot.graph))
     look = observing.look(run.target, actor=worker(worker_name), purpose="reconcile", run=run, scripts=scripts)
     if look.reading is None:
@@ -70,7 +73,8 @@ def _find_out(run: MigrationRun, plan: Plan, *, worker_name: str) -> tuple[Judge
     witness = Witness(
         by_reconciliation=True,
         cancel_requested=run.cancel_requested_at is not None,
-        touched=run.phase not in (Phase.NONE.value, Phase.PREFLIGHT.value),
+        # The project gets no connection before the phase is entered (attempts.begin_execution).
+        touched=run.phase in (Phase.EXECUTE.value, Phase.VERIFY.value),
     )
     return judging.judge_look(run=run, plan=plan, before=None, look=look, witness=witness), look
 

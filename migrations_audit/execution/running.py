@@ -10,6 +10,7 @@ from pathlib import Path
 
 from django.db import DatabaseError
 
+from migrations_audit import failpoints
 from migrations_audit.actions import attempts, plans
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import children, fence, process, types
@@ -40,6 +41,7 @@ class _Ended(Exception):
 def execute_run(*, number: int, worker_name: str) -> MigrationRun | None:
     """Execute the approved run ``number`` once. None when this delivery of the message came too late."""
     actor = worker(worker_name)
+    failpoints.reach("before_claim")
     try:
         run = attempts.claim(actor=actor, number=number)
     except attempts.NotClaimable as error:
@@ -47,6 +49,7 @@ def execute_run(*, number: int, worker_name: str) -> MigrationRun | None:
         return None
     if run.run_state is not RunState.RUNNING or run.plan is None:
         return run
+    failpoints.reach("after_claim")
     with Heartbeat(number=run.number, epoch=run.epoch) as heartbeat:
         try:
             return _attempt(run, run.plan, actor=actor, heartbeat=heartbeat)
@@ -111,7 +114,9 @@ def _carry_out(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartb
         sentence = f"The runner connects to {url.display()} and takes the run lock there."
         _enter(run, Phase.LOCK, sentence, actor=actor)
         _stop_if_asked(run, heartbeat)
+        failpoints.reach("before_runner")
         ended = _execute(run, plan, url=url, folder=folder, scripts=scripts, narrator=narrator, heartbeat=heartbeat)
+        failpoints.reach("after_runner")
     return _Executed(before, url, scripts, ended)
 
 
@@ -125,7 +130,8 @@ def _conclude(
     judgement = judging.judge_look(run=run, plan=plan, before=executed.before, look=look, witness=witness)
     narrator.say(judgement.sentence)
     narrator.flush()
-    return attempts.finish(
+    failpoints.reach("before_finish")
+    finished = attempts.finish(
         actor=actor,
         number=run.number,
         epoch=run.epoch,
@@ -133,6 +139,8 @@ def _conclude(
         observation=look.observation if look else None,
         facts={"runner": {**vars(executed.ended), **narrator.facts}},
     )
+    failpoints.reach("after_finish")
+    return finished
 
 
 def _enter(run: MigrationRun, phase: Phase, sentence: str, *, actor: Actor) -> None:
@@ -247,6 +255,7 @@ def _execute(
             limits=runner_request.limits(plan),
             on_event=narrator.event,
             on_output=narrator.output,
+            may_go=narrator.may_go,
             stop=stop,
             interrupt=lambda: _interrupt(run, url),
         )

@@ -51,6 +51,7 @@ MOVES = """
         ('awaiting_approval', 'withdrawn'),
         ('outcome_unknown', 'applied'),
         ('outcome_unknown', 'cancelled'),
+        ('outcome_unknown', 'closed'),
         ('outcome_unknown', 'error'),
         ('outcome_unknown', 'failed'),
         ('planning', 'awaiting_approval'),

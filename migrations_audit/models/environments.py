@@ -69,16 +69,32 @@ class Environment(models.Model):
         validators=[MinValueValidator(60), MaxValueValidator(2_592_000)],
     )
     lock_timeout_ms = models.PositiveIntegerField(
-        "lock timeout (ms)", default=3_000, validators=[MinValueValidator(50), MaxValueValidator(60_000)]
+        "lock timeout (ms)", default=1_000, validators=[MinValueValidator(50), MaxValueValidator(60_000)]
     )
     statement_timeout_ms = models.PositiveIntegerField(
         "statement timeout (ms)", default=900_000, validators=[MinValueValidator(100), MaxValueValidator(86_400_000)]
+    )
+    lock_retry_budget_s = models.PositiveIntegerField(
+        "try again after a lock timeout for (seconds)",
+        default=600,
+        validators=[MaxValueValidator(7_200)],
+        help_text="A plan whose revisions are all transactional is begun anew as a whole after a lock timeout. 0: never.",
     )
     lock_budget_s = models.PositiveIntegerField(
         "wait for the run lock (seconds)", default=60, validators=[MinValueValidator(1), MaxValueValidator(3_600)]
     )
     deadline_s = models.PositiveIntegerField(
         "deadline of a run (seconds)", default=3_600, validators=[MinValueValidator(5), MaxValueValidator(86_400)]
+    )
+    isolation = models.CharField(
+        "isolation demanded",
+        max_length=20,
+        blank=True,
+        help_text="The least isolation of migration code from the worker's own account. Empty: the best that a worker has.",
+    )
+    marks_targets = models.BooleanField(
+        default=True,
+        help_text="Write a row into a schema of the portal's own when a database is enrolled, so that a copy is recognised.",
     )
     settings_version = models.PositiveIntegerField(default=1, editable=False)
 
@@ -109,8 +125,10 @@ class Environment(models.Model):
             "requirements": self.requirements,
             "lock_timeout_ms": self.lock_timeout_ms,
             "statement_timeout_ms": self.statement_timeout_ms,
+            "lock_retry_budget_s": self.lock_retry_budget_s,
             "lock_budget_s": self.lock_budget_s,
             "deadline_s": self.deadline_s,
+            "isolation": self.isolation,
         }
 
 

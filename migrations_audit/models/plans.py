@@ -24,6 +24,10 @@ class Snapshot(models.Model):
     archive = models.BinaryField()
     files = models.JSONField()
     graph = models.JSONField(help_text="The revisions, heads and problems, read from the files without executing them.")
+    commit = models.JSONField(
+        default=dict,
+        help_text="For a git source: the commit's id, author, time and subject, and the ref that led to it.",
+    )
     at = models.DateTimeField()
 
     class Meta:

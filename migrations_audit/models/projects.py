@@ -16,6 +16,16 @@ class Delivery(models.TextChoices):
     X_ARGUMENT = UrlDelivery.X_ARGUMENT.value, "an -x argument"
 
 
+class Source(models.TextChoices):
+    FOLDER = "folder", "a folder on the worker"
+    GIT = "git", "a git repository"
+
+
+class Launcher(models.TextChoices):
+    ALEMBIC = "alembic", "Alembic"
+    COMMAND = "command", "the project's own command"
+
+
 class Driver(models.TextChoices):
     PSYCOPG = "postgresql+psycopg", "psycopg 3"
     PSYCOPG2 = "postgresql+psycopg2", "psycopg2"
@@ -33,12 +43,40 @@ class Project(models.Model):
         max_length=500,
         help_text="The folder on the worker that holds the configuration. It lies under a configured root.",
     )
+    source = models.CharField(max_length=10, choices=Source.choices, default=Source.FOLDER)
+    git_url = models.CharField(
+        max_length=500, blank=True, help_text="https:// or ssh:// at a host of PORTAL_GIT_HOSTS; no password in it."
+    )
+    git_ref = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="A branch, a tag or a commit. Planning pins it to the commit that it then has.",
+    )
+    git_key = models.CharField(
+        max_length=4_000,
+        blank=True,
+        help_text="Where the worker finds the private key or token: env:NAME, file:/path or a sealed value.",
+    )
     config_path = models.CharField(
         max_length=200, default="alembic.ini", help_text="alembic.ini or pyproject.toml, relative to the folder."
     )
     ini_section = models.CharField(max_length=80, default="alembic")
     interpreter = models.CharField(
         max_length=80, blank=True, help_text="A name from PORTAL_INTERPRETERS; empty for the worker's own Python."
+    )
+    requirements = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="A uv.lock or a requirements file with hashes, relative to the folder, from which a worker builds the interpreter.",
+    )
+    launcher = models.CharField(max_length=10, choices=Launcher.choices, default=Launcher.ALEMBIC)
+    command = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='The project\'s own command, word by word: ["flask", "--app", "shop", "db", "upgrade"].',
+    )
+    x_arguments = models.JSONField(
+        default=list, blank=True, help_text='Further -x arguments, ["tenant=main"]. No secrets: these are shown.'
     )
     url_delivery = models.CharField(max_length=20, choices=Delivery.choices, default=Delivery.SQLALCHEMY_URL)
     url_delivery_name = models.CharField(
@@ -73,8 +111,8 @@ class Project(models.Model):
     def approved_facts(self) -> dict[str, Any]:
         """What an approval binds of this project's settings."""
         names = (
-            "slug folder config_path ini_section interpreter url_delivery url_delivery_name driver extra_environment "
-            "version_table version_table_schema"
+            "slug source folder git_url git_ref config_path ini_section interpreter requirements launcher command x_arguments "
+            "url_delivery url_delivery_name driver extra_environment version_table version_table_schema"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -97,6 +135,7 @@ class Target(models.Model):
         help_text="Where the worker finds the URL: env:NAME, file:/path, or a sealed value. Never the URL itself.",
     )
     identity = models.JSONField(null=True, blank=True, editable=False)
+    marker = models.CharField(max_length=36, blank=True, editable=False)
     enrolled_at = models.DateTimeField(null=True, blank=True, editable=False)
     next_observation_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
     settings_version = models.PositiveIntegerField(default=1, editable=False)

@@ -30,6 +30,7 @@ class StateChoice(models.TextChoices):
     ERROR = RunState.ERROR.value, "error"
     CANCELLED = RunState.CANCELLED.value, "cancelled"
     OUTCOME_UNKNOWN = RunState.OUTCOME_UNKNOWN.value, "outcome unknown"
+    CLOSED = RunState.CLOSED.value, "closed, outcome unknown"
 
 
 class VerdictChoice(models.TextChoices):
@@ -88,6 +89,7 @@ class MigrationRun(models.Model):
     epoch = models.PositiveIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     worker = models.CharField(max_length=200, blank=True)
+    isolation = models.CharField(max_length=20, blank=True, help_text="What kept the migration code apart.")
     sentence = models.TextField(blank=True, help_text="What happened, for people. Written with each move.")
     reason_code = models.CharField(max_length=40, blank=True)
     requested_at = models.DateTimeField()
@@ -111,6 +113,8 @@ class MigrationRun(models.Model):
         related_name="+",
         help_text="What the verdict rests on.",
     )
+    request_key = models.CharField(max_length=64, blank=True)
+    request_digest = models.CharField(max_length=64, blank=True)
     backup_reference = models.CharField(max_length=200, blank=True)
 
     objects = RunQuerySet.as_manager()
@@ -123,6 +127,9 @@ class MigrationRun(models.Model):
                 fields=["target"],
                 condition=Q(state__in=sorted(state.value for state in LIVE)),
                 name="one_live_run_per_target",
+            ),
+            models.UniqueConstraint(
+                fields=["requester", "request_key"], condition=~Q(request_key=""), name="one_run_per_request_key"
             ),
             models.CheckConstraint(
                 condition=Q(verdict=Verdict.UNVERIFIED.value) | Q(verified_by__isnull=False),

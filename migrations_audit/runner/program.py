@@ -146,6 +146,17 @@ def confine(memory_bytes: int) -> None:
             resource.setrlimit(kind, (value, value))
 
 
+def first_line(descriptor: int) -> bytes:
+    """The request, and nothing of what the supervisor says later on the same pipe."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        piece = os.read(descriptor, 65_536)
+        if not piece:
+            leave(UNHEARD)
+        line += piece
+    return bytes(line)
+
+
 def moved_up(descriptor: int) -> int:
     """A copy out of reach of code that closes the low descriptors, and closed in every program that the project starts."""
     lowest = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0]) - 64
@@ -200,9 +211,10 @@ class Guard:
     A new connection is handed over outside a transaction: in one that somebody else began, Alembic skips its own commit.
     """
 
-    def __init__(self, request: Facts, events: Events) -> None:
+    def __init__(self, request: Facts, events: Events, word: int) -> None:
         self._request = request
         self._events = events
+        self._word = word
         self._approved: Facts = request["connection"]
         self._asserted: set[int] = set()  # connections whose arguments were looked at
         self._lock_holder: Any = None
@@ -303,11 +315,21 @@ class Guard:
                 self._compare_start(connection)
                 self._events.emit("lock_taken", waited_ms=waited_ms)
             connection.rollback()
+            self._await_word()
         except Exception as error:  # noqa: BLE001  whatever it is, this connection must not be used
             told = described(error)
             self._events.refuse(
                 "not_checked", f"The new connection could not be checked: {told['message']}", sqlstate=told["sqlstate"]
             )
+
+    def _await_word(self) -> None:
+        """Hand no connection to the project before the supervisor has confirmed that the run is still its own.
+
+        A host that slept between the claim and this moment would otherwise work for a run that somebody else has ended.
+        """
+        self._events.emit("ready", number=self.connections)
+        if os.read(self._word, 1) != b"g":
+            leave(UNHEARD)
 
     def _check(self, connection: Any, asserted: bool) -> None:
         pid, database, oid, user, standby, system, version = rows(
@@ -635,12 +657,11 @@ def complete(events: Events, guard: Guard, watch: Watch) -> bool:
 def main() -> NoReturn:
     request_pipe, event_pipe, lifeline, supervisor = map(int, sys.argv[1:5])
     die_with(supervisor, moved_up(lifeline))
-    with os.fdopen(request_pipe, "rb") as pipe:
-        request = json.load(pipe)
+    request = json.loads(first_line(request_pipe))
     events = Events(moved_up(event_pipe))
     confine(request["memory_bytes"])
     sys.argv = ["alembic", request["mode"]]
-    guard = Guard(request, events)
+    guard = Guard(request, events, moved_up(request_pipe))
     watch = Watch(request, events, guard)
     ok = False
     try:

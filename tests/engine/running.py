@@ -127,6 +127,7 @@ def run(
     *,
     interpreter: str = sys.executable,
     limits: types.RunLimits = LIMITS,
+    may_go: Callable[[], bool] = lambda: True,
     stop: Callable[[Outcome], str | None] = lambda _: None,
     interrupt: Callable[[], None] = lambda: None,
     on_event: Sequence[Callable[[dict[str, Any]], None]] = (),
@@ -146,6 +147,7 @@ def run(
         limits=limits,
         on_event=note,
         on_output=outcome.note,
+        may_go=may_go,
         stop=lambda: stop(outcome),
         interrupt=interrupt,
     )

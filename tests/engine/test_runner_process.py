@@ -236,3 +236,62 @@ def test_a_large_request_is_read_whole(tmp_path: Path, target: Target) -> None:
     outcome = running.run(request, runnable.write(tmp_path, runnable.chain("alpha"), env=env))
 
     assert outcome.printed["stdout"] == "3000000\n"
+
+
+def test_the_project_gets_no_connection_before_the_supervisor_has_said_go(tmp_path: Path, target: Target) -> None:
+    asked: list[bool] = []
+
+    def may_go() -> bool:
+        asked.append(True)
+        return False
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"),
+        runnable.write(tmp_path, runnable.chain("alpha")),
+        may_go=may_go,
+        stop=lambda told: "lost_lease" if told.all("ready") else None,
+    )
+
+    assert asked == [True]
+    assert (outcome.exit.ended_by, outcome.exit.signal) == ("lost_lease", signal.SIGKILL)
+    assert outcome.names("lock_taken", "ready", "context", "step_started") == ["lock_taken", "ready"]
+    assert target.tables() == set()
+
+
+def test_every_further_connection_needs_the_word_too(tmp_path: Path, target: Target) -> None:
+    env = runnable.env_with(runnable.INI_URL, setup=f"early = create_engine({runnable.INI_URL}).connect()")
+    folder = runnable.write(tmp_path, runnable.chain("alpha"), env=env)
+    words = iter([True, False])
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"),
+        folder,
+        may_go=lambda: next(words),
+        stop=lambda told: "lost_lease" if len(told.all("ready")) == 2 else None,
+    )
+
+    assert outcome.names("ready", "context", "step_started") == ["ready", "ready"]
+    assert target.tables() == set()
+
+
+def test_a_cancel_that_a_project_survives_is_repeated(tmp_path: Path, target: Target) -> None:
+    up = """
+        import sqlalchemy
+        for _ in range(3):
+            try:
+                with op.get_bind().begin_nested():
+                    op.execute("SELECT pg_sleep(600)")
+            except sqlalchemy.exc.OperationalError:
+                pass
+    """
+    folder = runnable.write(tmp_path, [runnable.Script("r1", up)])
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"),
+        folder,
+        stop=lambda _: "cancel" if in_sleep(target) else None,
+        interrupt=target.cancel_ours,
+    )
+
+    assert outcome.exit.ended_by == "cancel"
+    assert len(outcome.all("statement_failed")) == 3
