@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import shared_task
@@ -13,7 +16,11 @@ from django.db import DatabaseError, connection
 
 from migrations_audit import actors
 from migrations_audit.actions import sweeps
-from migrations_audit.execution import observing, planning, reconciling, running
+from migrations_audit.errors import NotFound
+from migrations_audit.execution import observing, planning, reconciling, running, spool
+from migrations_audit.models import Target
+
+logger = logging.getLogger(__name__)
 
 SIGN_OF_LIFE_S = 10.0
 
@@ -23,24 +30,37 @@ def worker_name() -> str:
     return f"worker {socket.gethostname()}/{os.getpid()}"
 
 
+@contextmanager
+def _known_subject() -> Iterator[None]:
+    """The portal names only what is committed, so a message about nothing was made by somebody else; the action records that."""
+    try:
+        yield
+    except (NotFound, Target.DoesNotExist) as error:
+        logger.warning("A message about something that does not exist: %s", error)
+
+
 @shared_task(name="migrations_audit.plan_run")
 def plan_run(*, number: int, **_: Any) -> None:
-    planning.plan_run(number=number, worker_name=worker_name())
+    with _known_subject():
+        planning.plan_run(number=number, worker_name=worker_name())
 
 
 @shared_task(name="migrations_audit.execute_run")
 def execute_run(*, number: int, **_: Any) -> None:
-    running.execute_run(number=number, worker_name=worker_name())
+    with _known_subject():
+        running.execute_run(number=number, worker_name=worker_name())
 
 
 @shared_task(name="migrations_audit.reconcile_run")
 def reconcile_run(*, number: int, **_: Any) -> None:
-    reconciling.reconcile_run(number=number, worker_name=worker_name())
+    with _known_subject():
+        reconciling.reconcile_run(number=number, worker_name=worker_name())
 
 
 @shared_task(name="migrations_audit.observe_target")
 def observe_target(*, target_id: int, **_: Any) -> None:
-    observing.observe_target(target_id=target_id, worker_name=worker_name())
+    with _known_subject():
+        observing.observe_target(target_id=target_id, worker_name=worker_name())
 
 
 @shared_task(name="migrations_audit.sweep")
@@ -61,6 +81,7 @@ class _SignOfLife:
         self.told_at = time.monotonic()
         try:
             sweeps.see_worker(name=worker_name(), queues=self.queues)
+            spool.deliver(actor=actors.worker(worker_name()))
         except DatabaseError:
             connection.close()
 

@@ -7,10 +7,14 @@ from typing import Any
 
 import environ
 
-from opsportal import environment
+from migrations_audit.states import Isolation
+from opsportal import environment, hiding
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
+
+if not env.bool("PORTAL_DUMPABLE", default=False):
+    hiding.hide_from_same_account()  # web, worker and beat all read these settings before they work
 
 PORTAL_MODE = env.str("PORTAL_MODE", default="production")
 SECRET_KEY = env.str("SECRET_KEY")
@@ -29,6 +33,13 @@ PORTAL_PROJECT_ROOTS: list[str] = env.list("PORTAL_PROJECT_ROOTS", default=[])
 PORTAL_INTERPRETERS = environment.named_paths(
     env.list("PORTAL_INTERPRETERS", default=[]), setting="PORTAL_INTERPRETERS"
 )
+PORTAL_TRUSTED_PROXIES = env.int("PORTAL_TRUSTED_PROXIES", default=0)
+PORTAL_ISOLATION = environment.one_of(
+    env.str("PORTAL_ISOLATION", default="auto"), ("auto", *Isolation), setting="PORTAL_ISOLATION"
+)
+PORTAL_RUNNER_USER = env.str("PORTAL_RUNNER_USER", default="")
+PORTAL_RUNNER_PATHS: list[str] = env.list("PORTAL_RUNNER_PATHS", default=[])
+PORTAL_SPOOL = env.str("PORTAL_SPOOL", default="")
 PORTAL_LEASE_S = env.int("PORTAL_LEASE_S", default=30)
 PORTAL_SWEEP_S = env.int("PORTAL_SWEEP_S", default=5)
 PORTAL_RESEND_S = env.int("PORTAL_RESEND_S", default=15)
@@ -45,6 +56,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "migrations_audit.web.middleware.AddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -118,7 +130,8 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "migrations_audit.sweep",
         "schedule": PORTAL_SWEEP_S,
-        "options": {"queue": "portal", "expires": 2 * PORTAL_SWEEP_S},
+        # The worker compares this with its own clock: clocks that differ by minutes must not keep the sweep from working.
+        "options": {"queue": "portal", "expires": 1_800},
     },
 }
 
@@ -142,9 +155,15 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 8 * 3600
 CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+# No third cookie: what is said to a person is kept with the session.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 if PORTAL_MODE == "production":
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
+    # With this prefix a browser takes them from this very host only: no neighbour under the same domain can plant one.
+    SESSION_COOKIE_NAME = "__Host-session"
+    CSRF_COOKIE_NAME = "__Host-csrf"
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000)
     if env.bool("BEHIND_TLS_PROXY", default=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from migrations_audit.errors import Conflict, PortalError
 from migrations_audit.judgement import Judgement
 from migrations_audit.models import LogLine, MigrationRun, Observation, RunStep
 from migrations_audit.models.clock import database_now
-from migrations_audit.states import Phase, RunState, StepState, Verdict
+from migrations_audit.states import Isolation, Phase, RunState, StepState, Verdict
 
 LONGEST_PAUSE_S = 300
 EPOCH_OF_FIRST_TRY = 4
@@ -29,6 +29,12 @@ class NotClaimable(Conflict):
     """The run is not queued: another delivery of the message was faster, or it was cancelled."""
 
     code = "not_claimable"
+
+
+class StillHeld(Conflict):
+    """The attempt that the report is of still goes on; its worker tells the rest itself."""
+
+    code = "still_held"
 
 
 class LostLease(Conflict):
@@ -110,6 +116,15 @@ def enter_phase(*, actor: Actor, number: int, epoch: int, phase: Phase, sentence
 
 
 @audit.action
+def confine(*, actor: Actor, number: int, epoch: int, isolation: Isolation) -> None:
+    """Record what keeps the run's scripts apart from the portal. Raises LostLease."""
+    if _held(number, epoch).update(isolation=isolation.value) != 1:
+        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+    run = MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
+    audit.record_run(actor=actor, action="run.confined", run=run, isolation=isolation.value)
+
+
+@audit.action
 def begin_execution(*, actor: Actor, number: int, epoch: int, sentence: str) -> bool:
     """Enter the phase in which the project may send statements. False when a cancel was faster. Raises LostLease.
 
@@ -144,6 +159,23 @@ def update_step(*, number: int, epoch: int, position: int, state: StepState, **f
     """Record what a hook said of a step. ``fields`` are columns of RunStep. Raises LostLease."""
     _lock_held(number, epoch)
     RunStep.objects.filter(run_id=number, position=position).update(state=state.value, **fields)
+
+
+@audit.action
+def begin_again(*, actor: Actor, number: int, epoch: int, sentence: str, **facts: Any) -> None:
+    """Record that everything was rolled back after a lock timeout and begins anew, with ``facts``. Raises LostLease."""
+    _lock_held(number, epoch)
+    MigrationRun.objects.filter(number=number, epoch=epoch).update(phase=Phase.LOCK.value, sentence=sentence)
+    waiting = {
+        "state": StepState.WAITING.value,
+        "started_at": None,
+        "ended_at": None,
+        "duration_ms": None,
+        "statements": 0,
+    }
+    RunStep.objects.filter(run_id=number).update(**waiting)
+    run = MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
+    audit.record_run(actor=actor, action="run.began_again", run=run, sentence=sentence, **facts)
 
 
 @audit.action
@@ -218,6 +250,19 @@ def abandon(*, actor: Actor, number: int, epoch: int, sentence: str) -> None:
 
 
 @audit.action
+def deliver_report(*, actor: Actor, number: int, epoch: int, facts: Mapping[str, Any]) -> None:
+    """Record what a worker had noted of an attempt while the portal's database was away. It decides nothing.
+
+    Raises StillHeld while that attempt goes on, and NoSuchRun.
+    """
+    run = moves.lock(number)
+    lease = run.lease_expires_at if run.epoch == epoch and run.run_state is RunState.RUNNING else None
+    if lease is not None and lease > database_now():
+        raise StillHeld(f"{run} is held by {run.worker}.")
+    audit.record_run(actor=actor, action="run.report_delivered", run=run, of_epoch=epoch, report=dict(facts))
+
+
+@audit.action
 def take_over(*, actor: Actor, number: int) -> MigrationRun:
     """Claim a run of unknown outcome for reconciliation: a new epoch, so that its lost worker can write nothing more.
 
@@ -285,4 +330,12 @@ def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
         what = {"target": "the target's or the project's settings", "policy": "the environment's policy"}
         words = " and ".join(what[name] for name in changed)
         return RunState.VOID, "approved_thing_changed", f"Changed after approval: {words}. Request the upgrade again."
+    enrolled = run.target.identity
+    if enrolled is None or plans.identity_facts(enrolled) != plans.identity_facts(plan.identity):
+        return (
+            RunState.VOID,
+            "identity_changed",
+            f"The enrolled database of {run.target} was given up after the approval, and what answers now is not the one of the "
+            "plan. Request the upgrade again.",
+        )
     return None

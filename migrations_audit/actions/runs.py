@@ -1,4 +1,4 @@
-"""What people and CI do with a run: request, withdraw, start, cancel."""
+"""What people and CI do with a run: request, withdraw, start, cancel, verify again, close."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
 from migrations_audit import access, dispatch
-from migrations_audit.actions import approvals, audit, moves, texts
+from migrations_audit.actions import approvals, audit, moves, request_keys, texts
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import MigrationRun, Role, Target
@@ -44,6 +44,12 @@ class AlreadyCancelling(Conflict):
     code = "already_cancelling"
 
 
+class AlreadyReading(Conflict):
+    """The target is being read for this run, or a worker was just asked to."""
+
+    code = "already_reading"
+
+
 @audit.action
 def request(
     *,
@@ -54,21 +60,33 @@ def request(
     ticket: str = "",
     operation: Operation = Operation.UPGRADE,
     rolls_back: int | None = None,
+    request_key: str = "",
 ) -> MigrationRun:
     """Ask for an upgrade or a rollback of one target; a worker then plans it.
 
+    The same request of the same person with the same ``request_key`` gives the same run, whatever has become of it.
     ``revision`` is what a person writes (``head``, an id, ``+1``, ``base`` for a rollback). Raises Invalid for odd input,
-    MissingRole, and AlreadyRequested for the same open request of the same person.
+    MissingRole, AlreadyRequested for the same open request of the same person, and RequestKeyReused.
     """
     target = access.get_target_for(actor, target_id)
     access.need(actor, target.environment, Role.REQUESTER, scope="request")
     asked = check_request(revision, operation=operation)
     words = texts.check(reason, field="reason", longest=LONGEST_REASON, required=True)
+    note = texts.check(ticket, field="ticket", longest=LONGEST_TICKET)
+    key = request_keys.of(
+        request_key,
+        request={
+            "target": target.pk, "operation": operation.value, "revision": asked, "reason": words, "ticket": note,
+            "rolls_back": rolls_back,
+        },
+    )  # fmt: skip
     mine = MigrationRun.objects.open().filter(
         target=target, requester_id=actor.user_id, operation=operation.value, requested=asked
     )
     if not Target.objects.select_for_update(no_key=True).filter(pk=target.pk).values_list("pk"):
         raise access.Hidden(f"{target} was removed meanwhile.")
+    if (run := request_keys.earlier(key, requester_id=actor.user_id)) is not None:
+        return run
     if (double := mine.first()) is not None:
         raise AlreadyRequested(
             f"{double} already asks for {operation.value} to {asked}. Open it, or withdraw it first."
@@ -82,8 +100,10 @@ def request(
         requester=requester,
         requester_name=requester.get_username(),
         reason=words,
-        ticket=texts.check(ticket, field="ticket", longest=LONGEST_TICKET),
+        ticket=note,
         rolls_back=_rolled_back(actor, target, rolls_back),
+        request_key=key.key if key else "",
+        request_digest=key.digest if key else "",
         sentence="Waiting for a worker to plan it.",
         requested_at=now,
         dispatched_at=now,
@@ -179,6 +199,63 @@ def cancel(*, actor: Actor, number: int) -> MigrationRun:
     )
     run.cancel_requested_at, run.cancel_requested_by = now, actor.name
     audit.record_run(actor=actor, action="run.cancel_requested", run=run, phase=run.phase)
+    return run
+
+
+@audit.action
+def verify_again(*, actor: Actor, number: int) -> MigrationRun:
+    """Have the target of a run of unknown outcome fenced and read now, instead of at the next appointed time.
+
+    The requester may, and an operator. Raises AlreadyReading, StaleRun, MissingRole.
+    """
+    run = moves.lock(number)
+    access.get_run_for(actor, run.number)
+    if actor.user_id != run.requester_id or actor.is_machine:
+        access.need(actor, run.target.environment, Role.OPERATOR, scope="run")
+    moves.expect(run, RunState.OUTCOME_UNKNOWN, verb="verified again")
+    now = database_now()
+    if run.lease_expires_at is not None and run.lease_expires_at > now:
+        raise AlreadyReading(f"{run.worker} is fencing and reading {run.target} now.")
+    if run.reconcile_after_at is not None and run.reconcile_after_at <= now:
+        raise AlreadyReading(f"{run} waits for a worker of {run.target.environment.queue} already.")
+    MigrationRun.objects.filter(number=run.number, epoch=run.epoch).update(
+        reconcile_after_at=now, dispatched_at=now, dispatch_count=1
+    )
+    run.reconcile_after_at = now
+    dispatch.after_commit(dispatch.Wake.RECONCILE, queue=run.target.environment.queue, number=run.number)
+    audit.record_run(actor=actor, action="run.verify_requested", run=run)
+    return run
+
+
+@audit.action
+def close_unknown(*, actor: Actor, number: int, reason: str) -> MigrationRun:
+    """Give up finding out what a run did, because its target cannot be read any more. It blocks its target no longer.
+
+    For administrators of the environment in person, with a reason. The outcome stays unknown for ever: nothing is verified, and
+    the next plan begins with what is read then. Raises AlreadyReading, StaleRun, MissingRole, Invalid.
+    """
+    run = moves.lock(number)
+    access.get_run_for(actor, run.number)
+    access.need(actor, run.target.environment, Role.ADMINISTRATOR)
+    moves.expect(run, RunState.OUTCOME_UNKNOWN, verb="closed")
+    words = texts.check(reason, field="reason", longest=LONGEST_REASON)
+    if not words:
+        raise Invalid("Say why the outcome cannot be found out any more.", field="reason")
+    now = database_now()
+    if run.lease_expires_at is not None and run.lease_expires_at > now:
+        raise AlreadyReading(f"{run.worker} is fencing and reading {run.target} now. Wait for what it finds.")
+    moves.move(
+        run,
+        to=RunState.CLOSED,
+        sentence=f"Closed by {actor.name} with its outcome unknown: {words} What was known last: {run.sentence}",
+        reason_code="closed_by_person",
+        epoch=run.epoch + 1,
+        phase="",
+        lease_expires_at=None,
+        reconcile_after_at=None,
+        finished_at=now,
+    )
+    audit.record_run(actor=actor, action="run.closed", run=run, reason=words)
     return run
 
 

@@ -76,16 +76,17 @@ class EnvironmentAdmin(RegistryAdmin):
         (
             "Reading",
             {
-                "fields": ["observe_every_s", "fresh_for_s"],
+                "fields": ["observe_every_s", "fresh_for_s", "marks_targets"],
                 "description": "How often workers read the targets, and from when on an observation counts as stale.",
             },
         ),
         (
             "Limits of a run",
             {
-                "fields": ["lock_timeout_ms", "statement_timeout_ms", "lock_budget_s", "deadline_s"],
-                "description": "A lock timeout that is too short makes a run fail and leaves the target as it was; one that is "
-                "too long makes every other session queue up behind the run.",
+                "fields": ["lock_timeout_ms", "lock_retry_budget_s", "statement_timeout_ms", "lock_budget_s", "deadline_s"],
+                "description": "While a revision waits for a lock, every other session queues up behind it: keep the lock timeout "
+                "short. After one, all is rolled back and begun anew within the time given here, where every revision is "
+                "transactional.",
             },
         ),
     ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from migrations_audit import failpoints
 from migrations_audit.actions import attempts
 from migrations_audit.actors import Actor
+from migrations_audit.engine.fence import Backend
+from migrations_audit.execution.writing import Writer
 from migrations_audit.judgement import Witness
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
@@ -19,6 +21,7 @@ FLUSH_EVERY_S = 0.2
 FLUSH_AT_LINES = 100
 SHOW_A_STATEMENT_AFTER_S = 1.0
 LONGEST_LINE = 20_000
+LONGEST_BLOCKING_QUERY = 200
 
 
 class Narrator:
@@ -31,9 +34,62 @@ class Narrator:
         self._flushed_at = time.monotonic()
         self._written: set[int] = set()
         self._committed: set[int] = set()
+        self._left_transaction = False
         self._statement: tuple[str, float] | None = None
+        self._is_shown = False
+        self._writer = Writer()
         self.witness = Witness(touched=False)
         self.facts: dict[str, Any] = {}
+        self.blockers: list[dict[str, Any]] = []
+
+    @property
+    def statement_since(self) -> float | None:
+        """When the statement began that is being executed now, on the monotonic clock. Another thread may ask."""
+        statement = self._statement
+        return statement[1] if statement else None
+
+    @property
+    def has_committed(self) -> bool:
+        """Whether a step's version write was committed, or the revisions left their transaction."""
+        return bool(self._committed) or self._left_transaction
+
+    def start_over(self, sentence: str, **facts: Any) -> None:
+        """Forget what an attempt told, because it was rolled back as a whole; the next one tells it again."""
+        self.say(sentence)
+        self.finish()
+        attempts.begin_again(
+            actor=self._actor, number=self._run.number, epoch=self._run.epoch, sentence=sentence, **facts
+        )
+        self._run.phase = Phase.LOCK.value
+        self._written.clear()
+        self._statement = None
+        self.witness = Witness(touched=self.witness.touched, connected=self.witness.connected)
+        self.facts.pop("error", None)
+
+    def waits_for(self, blockers: Sequence[Backend]) -> None:
+        """Tell who holds the locks that a statement waits for, when that has changed."""
+        pids = [item.pid for item in blockers]
+        if pids and pids != [item["pid"] for item in self.blockers]:
+            self.blockers = [_blocker(item) for item in blockers]
+            self.facts["blockers"] = self.blockers
+            self.say(f"Waiting for a lock {self.held_by}.")
+            self.flush()
+
+    @property
+    def sqlstate(self) -> str:
+        """The SQLSTATE with which Alembic ended, or nothing."""
+        return str(self.facts.get("error", {}).get("sqlstate", ""))
+
+    @property
+    def held_by(self) -> str:
+        """Who held the lock when that was last looked up, in words; or nothing."""
+        return "held by " + "; ".join(_blocker_words(item) for item in self.blockers[:3]) if self.blockers else ""
+
+    def gave_up_after(self, attempts: int) -> None:
+        """A lock was not had: the verdict's sentence names who held it."""
+        times = f" Tried {attempts} times." if attempts > 1 else ""
+        held = f" The lock was {self.held_by}." if self.blockers else ""
+        self.witness = replace(self.witness, error=f"{self.witness.error}{held}{times}")
 
     def say(self, text: str) -> None:
         """One line of the portal's own."""
@@ -52,7 +108,7 @@ class Narrator:
 
     def may_go(self) -> bool:
         """Whether the project may have the connection that was just checked; from the first yes on it may send anything."""
-        self.flush()
+        self.finish()
         failpoints.reach("before_go")
         if self._run.phase == Phase.EXECUTE.value:
             return attempts.renew(number=self._run.number, epoch=self._run.epoch).may_work
@@ -69,34 +125,49 @@ class Narrator:
 
     def tick(self) -> None:
         """Called several times a second: shows a statement that takes long, and writes what has gathered."""
-        if self._statement is not None:
+        if self._statement is not None and not self._is_shown:
             text, began = self._statement
             if time.monotonic() - began >= SHOW_A_STATEMENT_AFTER_S:
                 self._add("portal", f"Executing since {SHOW_A_STATEMENT_AFTER_S:.0f} s: {text}")
-                self._statement = None
+                self._is_shown = True
         if self._lines and time.monotonic() - self._flushed_at >= FLUSH_EVERY_S:
             self.flush()
+        self._writer.settle()
 
     def flush(self) -> None:
-        """Write the gathered lines."""
+        """Write the gathered lines, or let them wait while the portal's database is away."""
         lines, self._lines = self._lines, []
         self._flushed_at = time.monotonic()
+        number, epoch = self._run.number, self._run.epoch
         if lines:
-            attempts.append_log(number=self._run.number, epoch=self._run.epoch, lines=lines)
+            self._writer.write(lambda: attempts.append_log(number=number, epoch=epoch, lines=lines))
+
+    def finish(self) -> None:
+        """Write everything that was told. Raises one of ``writing.AWAY`` when the portal's database does not answer."""
+        self.flush()
+        self._writer.finish()
 
     def _add(self, stream: str, text: str, duration_ms: int | None = None) -> None:
         self._lines.append(attempts.Line(stream, text[:LONGEST_LINE], duration_ms))
         if len(self._lines) >= FLUSH_AT_LINES:
             self.flush()
 
-    def _step(self, position: int, state: StepState, **fields: Any) -> None:
+    def _step(self, position: int, state: StepState, *, stamp: str = "", **fields: Any) -> None:
+        """Write a step's new state; ``stamp`` names the column that takes the time of the writing."""
         self.flush()
-        attempts.update_step(number=self._run.number, epoch=self._run.epoch, position=position, state=state, **fields)
+        number, epoch = self._run.number, self._run.epoch
+
+        def write() -> None:
+            times = {stamp: database_now()} if stamp else {}
+            attempts.update_step(number=number, epoch=epoch, position=position, state=state, **times, **fields)
+
+        self._writer.write(write)
 
     def _on_hello(self, event: dict[str, Any]) -> None:
         versions = {name: event[name] for name in ("python", "alembic", "sqlalchemy")}
         self.facts["versions"] = versions
-        self.say("Runner: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+        told = ", ".join(f"{name} {version}" for name, version in versions.items())
+        self.say(f"Runner: {told}, isolation {self._run.isolation}")
 
     def _on_connected(self, event: dict[str, Any]) -> None:
         self.witness = replace(self.witness, connected=True)
@@ -135,7 +206,7 @@ class Narrator:
 
     def _on_step_started(self, event: dict[str, Any]) -> None:
         self._add("step", f"{event['revision']}: {event['direction']} started")
-        self._step(event["position"], StepState.RUNNING, started_at=database_now())
+        self._step(event["position"], StepState.RUNNING, stamp="started_at")
 
     def _on_step_ended(self, event: dict[str, Any]) -> None:
         position = event["position"]
@@ -144,10 +215,10 @@ class Narrator:
             "step", f"{event['revision']}: {event['direction']} ended, {event['statements']} statements", event["ms"]
         )
         state = StepState.COMMITTED if position in self._committed else StepState.ENDED
-        self._step(position, state, ended_at=database_now(), duration_ms=event["ms"], statements=event["statements"])
+        self._step(position, state, stamp="ended_at", duration_ms=event["ms"], statements=event["statements"])
 
     def _on_statement_started(self, event: dict[str, Any]) -> None:
-        self._statement = (event["text"], time.monotonic())
+        self._statement, self._is_shown = (event["text"], time.monotonic()), False
         self._text = event["text"]
 
     def _on_statement_ended(self, event: dict[str, Any]) -> None:
@@ -162,6 +233,7 @@ class Narrator:
         self._written.add(event["position"])
 
     def _on_autocommit_entered(self, event: dict[str, Any]) -> None:
+        self._left_transaction = True
         self.say("An autocommit block begins: what came before is committed, what follows cannot be rolled back.")
 
     def _on_commit(self, event: dict[str, Any]) -> None:
@@ -186,7 +258,7 @@ class Narrator:
         }
         self.say(sentence)
         if event.get("position") and event["position"] not in self._committed:
-            self._step(event["position"], StepState.FAILED, ended_at=database_now())
+            self._step(event["position"], StepState.FAILED, stamp="ended_at")
 
     def _on_no_connection(self, event: dict[str, Any]) -> None:
         self.say(event["message"])
@@ -204,3 +276,24 @@ class Narrator:
         self.witness = replace(self.witness, commit_after_version=commit)
         self.facts["told"] = {name: event[name] for name in ("connections", "commits", "statements", "version_writes")}
         self.flush()
+
+
+def _blocker(backend: Backend) -> dict[str, Any]:
+    return {
+        "pid": backend.pid,
+        "user": backend.user,
+        "application_name": backend.application_name,
+        "state": backend.state,
+        "age_s": round(backend.age_s),
+        "query": backend.query[:LONGEST_BLOCKING_QUERY],
+    }
+
+
+def _blocker_words(blocker: dict[str, Any]) -> str:
+    if not blocker["pid"]:
+        return "a prepared transaction"
+    program = f" ({blocker['application_name']})" if blocker["application_name"] else ""
+    return (
+        f"session {blocker['pid']} of {blocker['user']}{program}, {blocker['state']}, its transaction {blocker['age_s']} s old: "
+        f"{blocker['query']}"
+    )

@@ -8,34 +8,29 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from migrations_audit import failpoints
 from migrations_audit.actions import attempts, plans
 from migrations_audit.actors import Actor, worker
-from migrations_audit.engine import children, fence, process, types
+from migrations_audit.engine import fence, isolation, types
+from migrations_audit.engine.launch import Confinement
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import judging, observing, places, planning, runner_request
+from migrations_audit.execution import executing, judging, observing, places, planning, spool, writing
+from migrations_audit.execution.executing import Ended
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.narration import Narrator
-from migrations_audit.judgement import Judgement, Witness, rows_text
+from migrations_audit.judgement import Witness, rows_text
 from migrations_audit.models import MigrationRun, Plan
-from migrations_audit.states import Phase, RunState, TargetStatus, Verdict
+from migrations_audit.states import Phase, RunState, TargetStatus
 
 logger = logging.getLogger(__name__)
 
 FENCE_BUDGET_S = 20.0
 READ_BACK_WITHIN_S = 30.0
 PAUSE_BETWEEN_READS_S = 2.0
-
-
-class _Ended(Exception):
-    """The attempt ends here with this judgement; nothing was executed."""
-
-    def __init__(self, state: RunState, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.judgement = Judgement(state, Verdict.UNVERIFIED, code, sentence)
+CONCLUDE_WITHIN_S = 600.0
 
 
 def execute_run(*, number: int, worker_name: str) -> MigrationRun | None:
@@ -86,9 +81,9 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
     narrator = Narrator(run=run, actor=actor)
     try:
         executed = _carry_out(run, plan, actor=actor, heartbeat=heartbeat, narrator=narrator)
-    except _Ended as end:
+    except Ended as end:
         narrator.say(end.judgement.sentence)
-        narrator.flush()
+        narrator.finish()
         return attempts.finish(
             actor=actor, number=run.number, epoch=run.epoch, judgement=end.judgement, observation=None
         )
@@ -102,12 +97,13 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
     narrator.say(
         f"The runner has ended ({witness.ended_by}, exit code {witness.exit_code}). Ending its sessions and reading the target."
     )
-    return _conclude(run, plan, executed, witness, actor=actor, narrator=narrator)
+    return _conclude_patiently(run, plan, executed, witness, actor=actor, narrator=narrator)
 
 
 def _carry_out(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbeat, narrator: Narrator) -> _Executed:
     before = _preflight(run, plan, actor=actor, narrator=narrator)
     url = places.url_of(run.target)
+    confinement = _confinement(run, plan, actor=actor)
     with tempfile.TemporaryDirectory(prefix="opsportal-run-") as scratch:
         folder = Path(scratch) / "snapshot"
         scripts = _approved_scripts(run, plan, folder)
@@ -115,21 +111,50 @@ def _carry_out(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartb
         _enter(run, Phase.LOCK, sentence, actor=actor)
         _stop_if_asked(run, heartbeat)
         failpoints.reach("before_runner")
-        ended = _execute(run, plan, url=url, folder=folder, scripts=scripts, narrator=narrator, heartbeat=heartbeat)
+        subject = executing.Subject(
+            run=run, plan=plan, url=url, folder=folder, scripts=scripts, confinement=confinement
+        )
+        ended = executing.execute(subject, narrator=narrator, heartbeat=heartbeat)
         failpoints.reach("after_runner")
     return _Executed(before, url, scripts, ended)
+
+
+def _conclude_patiently(
+    run: MigrationRun, plan: Plan, executed: _Executed, witness: Witness, *, actor: Actor, narrator: Narrator
+) -> MigrationRun:
+    """Conclude, again and again while the portal's database is away; meanwhile a report lies on this machine's disk.
+
+    Raises LostLease when a reconciliation was faster, and what the database raised when it stays away.
+    """
+    give_up_at = time.monotonic() + CONCLUDE_WITHIN_S
+    report: Path | None = None
+    while True:
+        try:
+            finished = _conclude(run, plan, executed, witness, actor=actor, narrator=narrator)
+            break
+        except writing.AWAY as error:
+            connection.close()
+            facts = {"runner": {**vars(executed.ended), **narrator.facts}, "witness": vars(witness)}
+            report = report or spool.keep(number=run.number, epoch=run.epoch, facts=facts)
+            logger.warning("%s: the portal's database is away (%s); reported in %s.", run, type(error).__name__, report)
+            if time.monotonic() >= give_up_at:
+                raise
+        time.sleep(PAUSE_BETWEEN_READS_S)
+    if report is not None:
+        report.unlink(missing_ok=True)
+    return finished
 
 
 def _conclude(
     run: MigrationRun, plan: Plan, executed: _Executed, witness: Witness, *, actor: Actor, narrator: Narrator
 ) -> MigrationRun:
     """Read the target back, judge, and end the attempt."""
-    narrator.flush()
+    narrator.finish()
     _enter(run, Phase.VERIFY, f"Reading {run.target} back on a fresh connection.", actor=actor)
     look = _read_back(run, url=executed.url, scripts=executed.scripts, actor=actor)
     judgement = judging.judge_look(run=run, plan=plan, before=executed.before, look=look, witness=witness)
     narrator.say(judgement.sentence)
-    narrator.flush()
+    narrator.finish()
     failpoints.reach("before_finish")
     finished = attempts.finish(
         actor=actor,
@@ -148,41 +173,53 @@ def _enter(run: MigrationRun, phase: Phase, sentence: str, *, actor: Actor) -> N
     run.phase = phase.value
 
 
+def _confinement(run: MigrationRun, plan: Plan, *, actor: Actor) -> Confinement:
+    """What keeps this run's scripts apart, recorded on the run. Raises Ended when it is less than what was approved."""
+    try:
+        interpreter = places.interpreter_of(run.target.project)
+        found = places.confinement(plan.options["isolation"], interpreter=interpreter)
+    except places.NoInterpreter as error:
+        raise Ended(RunState.ERROR, error.code, f"Nothing was sent: {error.message}") from error
+    except isolation.IsolationMissing as error:
+        raise Ended(RunState.REFUSED, error.code, f"Refused before anything was sent: {error.message}") from error
+    attempts.confine(actor=actor, number=run.number, epoch=run.epoch, isolation=found.level)
+    run.isolation = found.level.value
+    return found
+
+
 def _stop_if_asked(run: MigrationRun, heartbeat: Heartbeat) -> None:
     """Nothing is started for a run that was cancelled or lost before."""
     lease = attempts.renew(number=run.number, epoch=run.epoch)
     if not lease.held or heartbeat.stop_reason() == "lost_lease":
         raise attempts.LostLease(f"{run} is no longer held in epoch {run.epoch}.")
     if lease.cancel_requested:
-        raise _Ended(RunState.CANCELLED, "cancelled", f"Cancelled before anything was sent to {run.target}.")
+        raise Ended(RunState.CANCELLED, "cancelled", f"Cancelled before anything was sent to {run.target}.")
 
 
 def _preflight(run: MigrationRun, plan: Plan, *, actor: Actor, narrator: Narrator) -> observing.Look:
-    """Look at scripts and target once more. Raises _Ended when anything approved has changed, saying which part."""
+    """Look at scripts and target once more. Raises Ended when anything approved has changed, saying which part."""
     target = run.target
     look = observing.look(target, actor=actor, purpose="preflight", run=run)
     observation = look.observation
     narrator.say(f"Preflight: {observation.sentence}")
     if look.reading is None:
-        raise _Ended(
+        raise Ended(
             RunState.REFUSED, observation.error_code, f"Refused before anything was sent: {observation.sentence}"
         )
     if observation.status == TargetStatus.WRONG_DATABASE:
-        raise _Ended(RunState.REFUSED, "wrong_database", f"Refused: {observation.sentence}")
-    if look.reading.identity.in_recovery:
-        raise _Ended(RunState.REFUSED, "standby", f"Refused: the server of {target} is a standby, which only reads.")
+        raise Ended(RunState.REFUSED, "wrong_database", f"Refused: {observation.sentence}")
     if look.reading.pooled:
-        raise _Ended(
+        raise Ended(
             RunState.REFUSED,
             "pooler",
             f"Refused: a connection pooler stands before {target}. Use a direct address for runs.",
         )
     if look.scripts is None:
-        raise _Ended(
+        raise Ended(
             RunState.VOID, "scripts_changed", f"Void: the scripts cannot be read any more. {observation.sentence}"
         )
     if look.scripts.snapshot.digest != plan.parts["scripts"]:
-        raise _Ended(
+        raise Ended(
             RunState.VOID,
             "scripts_changed",
             f"Void: the script files changed after the plan was approved ({plan.parts['scripts'][:12]} then, "
@@ -190,7 +227,7 @@ def _preflight(run: MigrationRun, plan: Plan, *, actor: Actor, narrator: Narrato
         )
     _compare_start(run, plan, look.reading)
     if observation.status == TargetStatus.UNREADABLE_SCRIPTS:
-        raise _Ended(RunState.REFUSED, "unreadable_scripts", f"Refused: {observation.sentence}")
+        raise Ended(RunState.REFUSED, "unreadable_scripts", f"Refused: {observation.sentence}")
     narrator.flush()
     return look
 
@@ -198,24 +235,31 @@ def _preflight(run: MigrationRun, plan: Plan, *, actor: Actor, narrator: Narrato
 def _compare_start(run: MigrationRun, plan: Plan, reading: types.Reading) -> None:
     found = plans.identity_facts(reading.identity.as_dict())
     if found != plans.identity_facts(plan.identity):
-        raise _Ended(
+        raise Ended(
             RunState.VOID,
             "identity_changed",
             f"Void: {run.target} is not the database of the plan any more. Check now, look at its identity, and request again.",
+        )
+    planned, timeline = plan.identity["timeline"], reading.identity.timeline
+    if timeline > planned > 0:
+        raise Ended(
+            RunState.VOID,
+            "failed_over",
+            f"Void: {run.target} failed over since the approval (timeline {planned} → {timeline}): plan again.",
         )
     rows = reading.revisions or ()
     if sorted(rows) != sorted(plan.from_revisions):
         already = (
             " That is where this plan leads; somebody else did it." if sorted(rows) == sorted(plan.to_revisions) else ""
         )
-        raise _Ended(
+        raise Ended(
             RunState.VOID,
             "start_changed",
             f"Void: {run.target} was at {rows_text(plan.from_revisions)} when this was approved and is at "
             f"{rows_text(reading.revisions)} now.{already} Plan again from there.",
         )
     if plans.start_digest(rows=rows, catalog=reading.catalog.fingerprint) != plan.parts["start"]:
-        raise _Ended(
+        raise Ended(
             RunState.VOID,
             "catalog_changed",
             f"Void: the revision of {run.target} is the same, but its catalog changed after the plan was made. Plan again.",
@@ -227,48 +271,10 @@ def _approved_scripts(run: MigrationRun, plan: Plan, folder: Path) -> places.Scr
     try:
         planning.unpack(run.target.project, scripts, folder)
     except PortalError as error:
-        raise _Ended(
+        raise Ended(
             RunState.VOID, "snapshot_damaged", f"Void: the stored snapshot is not what was approved. {error.message}"
         ) from error
     return scripts
-
-
-def _execute(
-    run: MigrationRun,
-    plan: Plan,
-    *,
-    url: TargetUrl,
-    folder: Path,
-    scripts: places.Scripts,
-    narrator: Narrator,
-    heartbeat: Heartbeat,
-) -> types.RunnerExit:
-    def stop() -> str | None:
-        narrator.tick()
-        return heartbeat.stop_reason()
-
-    try:
-        return process.run(
-            request=runner_request.online(run=run, plan=plan, url=url, configuration=scripts.configuration),
-            interpreter=places.interpreter_of(run.target.project),
-            folder=folder / scripts.configuration.working_directory,
-            limits=runner_request.limits(plan),
-            on_event=narrator.event,
-            on_output=narrator.output,
-            may_go=narrator.may_go,
-            stop=stop,
-            interrupt=lambda: _interrupt(run, url),
-        )
-    except (children.CannotStart, process.ForbiddenVariable, places.NoInterpreter) as error:
-        sentence = f"The runner could not be started: {error.message} Nothing was sent."
-        raise _Ended(RunState.ERROR, error.code, sentence) from error
-
-
-def _interrupt(run: MigrationRun, url: TargetUrl) -> None:
-    try:
-        fence.cancel(url, prefix=places.tag_of(run))
-    except PortalError as error:
-        logger.warning("%s: the server was not asked to cancel: %s", run, error.message)
 
 
 def _read_back(run: MigrationRun, *, url: TargetUrl, scripts: places.Scripts, actor: Actor) -> observing.Look | None:

@@ -54,10 +54,10 @@ _NEXT = {
     S.PLANNING: "A worker freezes the scripts, reads the target and writes the plan. Then people decide.",
     S.AWAITING_APPROVAL: "When the policy is met, an operator can press Run now.",
     S.RUNNING: "The verdict follows after the target has been read back on a fresh connection.",
-    S.OUTCOME_UNKNOWN: "Nobody guesses: the target is fenced and read, then this page says what reached it.",
     S.APPLIED: "",
     S.FAILED: _LOOK_AGAIN,
     S.ERROR: _LOOK_AGAIN,
+    S.CLOSED: "Check now reads the target; the next plan begins with what is there then.",
     S.PLAN_FAILED: "Correct what the sentence names, then ask again from the target's page.",
 }
 _OVER = "Nothing of this run reaches the target any more. Ask again from the target's page if it is still needed."
@@ -96,8 +96,28 @@ def next_step(run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun |
             return f"A worker that consumes {run.target.environment.queue} takes it up."
         case S.RUNNING if run.cancel_requested_at is not None:
             return f"{run.cancel_requested_by} asked to cancel. The run ends with what the target then says."
+        case S.OUTCOME_UNKNOWN:
+            return _while_unknown(run, buttons=buttons, now=now)
         case state:
             return _NEXT.get(state, _OVER)
+
+
+def _while_unknown(run: MigrationRun, *, buttons: Buttons, now: datetime) -> str:
+    """What is known, what is being tried and when, and what a person can do."""
+    known = {
+        Phase.PREFLIGHT.value: "It was still in its preflight, so the project had no connection.",
+        Phase.LOCK.value: "It was waiting for the run lock, so the project had no connection.",
+        Phase.EXECUTE.value: "It was executing: any part of the plan may have reached the target.",
+        Phase.VERIFY.value: "The runner had ended, and the target was being read back.",
+    }.get(run.phase, "")
+    if run.lease_expires_at is not None and run.lease_expires_at > now:
+        trying = f"{run.worker} is ending its sessions and reading {run.target} now."
+    elif run.reconcile_after_at is not None and run.reconcile_after_at > now:
+        trying = f"The next try to end its sessions and read {run.target} is at {run.reconcile_after_at:%H:%M:%S} UTC."
+    else:
+        trying = f"A worker of {run.target.environment.queue} is asked to end its sessions and read {run.target}."
+    person = " Correct what the sentence names, then press Verify again to have it read at once." if buttons.verify_again else ""
+    return f"{known} Nobody guesses. {trying}{person} Nothing else runs on {run.target} meanwhile.".strip()
 
 
 def _before_start(run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime) -> str:
@@ -115,7 +135,7 @@ def _position(run: MigrationRun) -> int:
     state = run.run_state
     if state in _REACHED:
         return _REACHED[state]
-    if state in (S.FAILED, S.ERROR, S.CANCELLED) and run.started_at is not None:
+    if state in (S.FAILED, S.ERROR, S.CANCELLED, S.CLOSED) and run.started_at is not None:
         return 5
     reached = (run.planned_at, run.approved_at, run.queued_at, run.started_at)
     return next((index for index, when in enumerate(reached, 1) if when is None), 4)
@@ -123,7 +143,7 @@ def _position(run: MigrationRun) -> int:
 
 def _mark(run: MigrationRun) -> Mark:
     state = run.run_state
-    if state is S.OUTCOME_UNKNOWN:
+    if state in (S.OUTCOME_UNKNOWN, S.CLOSED):
         return Mark.DOUBTFUL
     if state is S.APPROVED:
         return Mark.PASSED

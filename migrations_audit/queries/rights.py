@@ -44,12 +44,24 @@ class Buttons:
     withdraw: bool
     start: bool
     cancel: bool
+    verify_again: bool
+    close_unknown: bool
     plan_rollback: bool
 
     @property
     def any(self) -> bool:
         return any(
-            (self.approve, self.reject, self.take_back, self.withdraw, self.start, self.cancel, self.plan_rollback)
+            (
+                self.approve,
+                self.reject,
+                self.take_back,
+                self.withdraw,
+                self.start,
+                self.cancel,
+                self.verify_again,
+                self.close_unknown,
+                self.plan_rollback,
+            )
         )
 
 
@@ -122,5 +134,17 @@ def buttons_of(
         withdraw=state in BEFORE_START and (is_requester or rights.holds(Role.ADMINISTRATOR)),
         start=state is S.APPROVED and rights.holds(Role.OPERATOR) and not expired and not is_blocked,
         cancel=can_stop and (is_requester or rights.holds(Role.OPERATOR)),
+        verify_again=_waits_for_its_time(run, now) and (is_requester or rights.holds(Role.OPERATOR)),
+        close_unknown=state is S.OUTCOME_UNKNOWN and not _is_being_read(run, now) and rights.holds(Role.ADMINISTRATOR),
         plan_rollback=state is S.APPLIED and run.operation == "upgrade" and rights.holds(Role.REQUESTER),
     )
+
+
+def _waits_for_its_time(run: MigrationRun, now: datetime) -> bool:
+    """Whether the outcome is unknown, nobody reads the target at the moment, and the next reading lies ahead."""
+    due = run.reconcile_after_at is None or run.reconcile_after_at <= now
+    return run.run_state is S.OUTCOME_UNKNOWN and not _is_being_read(run, now) and not due
+
+
+def _is_being_read(run: MigrationRun, now: datetime) -> bool:
+    return run.lease_expires_at is not None and run.lease_expires_at > now

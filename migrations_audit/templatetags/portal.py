@@ -29,6 +29,8 @@ STANDINGS = {
     "unreadable": ("bad", "locked"),
     "wrong_database": ("bad", "alert"),
     "unreadable_scripts": ("bad", "page"),
+    "regressed": ("bad", "rewind"),
+    "tables_missing": ("bad", "hole"),
     "never_read": ("dim", "eye"),
     "stale": ("dim", "clock"),
 }
@@ -50,6 +52,7 @@ RUNS = {
     "error": ("bad", "cross"),
     "cancelled": ("dim", "barred"),
     "outcome_unknown": ("bad", "question"),
+    "closed": ("bad", "question"),
 }
 VERDICTS = {"verified": ("good", "check"), "contradicted": ("bad", "alert")}
 OUTCOMES = {

@@ -32,6 +32,8 @@ _DRAWN = {
     "database": '<ellipse cx="8" cy="3.8" rx="5.4" ry="2.2"/>'
     '<path d="M2.6 3.8v8.4c0 3 10.8 3 10.8 0V3.8M2.6 8c0 3 10.8 3 10.8 0"/>',
     "back": '<path d="M6 3.4 2.4 7 6 10.6M2.8 7h6.4a4 4 0 0 1 0 8H7"/>',
+    "rewind": f'{_ROUND}<path d="M8 5.2 4.8 8 8 10.8M11.2 5.2 8 8l3.2 2.8"/>',
+    "hole": '<path d="M1.8 2.8h12.4v10.4H1.8ZM1.8 6.2h12.4" stroke-dasharray="3 2"/><path d="m6 8.2 4 3m0-3-4 3"/>',
     "refresh": '<path d="M13.4 7.2A5.6 5.6 0 1 0 12 11.8M13.6 3.4v3.8H9.8"/>',
 }
 

@@ -1,7 +1,10 @@
-"""What becomes of an error that a caller can act on: a page, or the page it came from with the sentence on top."""
+"""Whose address a request comes from, and what becomes of an error that a caller can act on: a page with the sentence on top."""
 
 from __future__ import annotations
 
+import ipaddress
+
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -22,6 +25,33 @@ TITLES = {
 }
 # One sentence for what is absent and for what is hidden: the answer must not tell which.
 NOT_FOUND = "There is nothing here, or you may not see it. Check the address; an administrator can give you a role."
+
+
+class AddressMiddleware(MiddlewareMixin):
+    """Puts the address of the person into ``REMOTE_ADDR`` where PORTAL_TRUSTED_PROXIES proxies stand before the portal.
+
+    Each of them appends the address from which it was asked. So only that many entries at the end of ``X-Forwarded-For`` were
+    written by ours, and what stands before them is whatever the caller liked to send.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        count = settings.PORTAL_TRUSTED_PROXIES
+        if not count:
+            return
+        told = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+        if told and (address := _address(told[-min(count, len(told))])):
+            request.META["REMOTE_ADDR"] = address
+
+
+def _address(text: str) -> str:
+    """An address as proxies write it, with or without brackets and a port; nothing for what is none."""
+    host = text[1:].partition("]")[0] if text.startswith("[") else text
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return ""
 
 
 class PortalErrorMiddleware(MiddlewareMixin):

@@ -17,7 +17,11 @@ from typing import Any
 import redis.asyncio
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth import get_user
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import close_old_connections
+from django.http import HttpRequest
 from redis.exceptions import RedisError
 
 from migrations_audit import dispatch
@@ -71,13 +75,22 @@ async def listening(number: int) -> AsyncIterator[Wakeups]:
         await client.aclose()
 
 
-async def events_of(number: int, *, user_id: int | None, after: int) -> AsyncIterator[str]:
-    """The events of a run from line ``after`` on, until it has ended or ``LONGEST_S`` is over."""
+async def events_of(
+    number: int, *, user_id: int | None, after: int, session_key: str | None = None
+) -> AsyncIterator[str]:
+    """The events of a run from line ``after`` on, until it has ended, the person has lost it, or ``LONGEST_S`` is over.
+
+    With ``session_key`` the person is asked again at each look: signing out, another password, a switched-off account or one
+    that is no longer staff end the stream as they end the session.
+    """
     last, shown, began, spoke = after, "", time.monotonic(), time.monotonic()
     async with listening(number) as wakeups:
         yield "retry: 1000\n\n"
         while time.monotonic() - began < LONGEST_S:
-            seen = await sync_to_async(_glance)(number, user_id=user_id, after=last)
+            seen = await sync_to_async(_glance)(number, user_id=user_id, after=last, session_key=session_key)
+            if isinstance(seen, SignedOut):
+                yield _event("end", {"reason": "You are no longer signed in."})
+                return
             if seen is None:
                 yield _event("end", {"reason": "You may no longer see this run."})
                 return
@@ -112,12 +125,26 @@ def line_of(line: LogLine) -> dict[str, Any]:
     }
 
 
-def _glance(number: int, *, user_id: int | None, after: int) -> live.Glance | None:
+class SignedOut:
+    """The session behind a stream is over."""
+
+
+def _glance(number: int, *, user_id: int | None, after: int, session_key: str | None) -> live.Glance | SignedOut | None:
     """One look, and the database connection given back: an open stream must not keep one."""
     try:
+        if session_key is not None and not _is_signed_in(session_key, user_id):
+            return SignedOut()
         return live.glance(number, user_id=user_id, after=after)
     finally:
         close_old_connections()
+
+
+def _is_signed_in(session_key: str, user_id: int | None) -> bool:
+    """What the middleware and the site ask of every request, asked of a session by its key."""
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    request.user = get_user(request)
+    return request.user.pk == user_id and admin.site.has_permission(request)
 
 
 def _event(name: str, data: dict[str, Any], *, seq: int | None = None) -> str:

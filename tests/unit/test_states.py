@@ -36,7 +36,8 @@ def test_from_every_open_state_a_run_can_end() -> None:
 
 def test_the_terminal_states_are_the_ones_that_the_design_names() -> None:
     assert {state.value for state in states.TERMINAL} == {
-        "plan_failed", "rejected", "withdrawn", "expired", "void", "refused", "applied", "failed", "error", "cancelled"
+        "plan_failed", "rejected", "withdrawn", "expired", "void", "refused", "applied", "failed", "error", "cancelled",
+        "closed",
     }  # fmt: skip
 
 

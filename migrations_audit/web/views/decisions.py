@@ -72,6 +72,23 @@ def cancel(request: HttpRequest, number: int) -> HttpResponse:
     return pages.to_run(number)
 
 
+@require_POST
+def verify_again(request: HttpRequest, number: int) -> HttpResponse:
+    run = run_actions.verify_again(actor=actor_of(request), number=number)
+    messages.info(request, f"A worker was asked to read {run.target} now.")
+    return pages.to_run(number)
+
+
+@require_POST
+def close_unknown(request: HttpRequest, number: int) -> HttpResponse:
+    try:
+        run = run_actions.close_unknown(actor=actor_of(request), number=number, reason=_comment(request))
+    except Invalid as error:
+        return runs.page_again(request, number, form="close", error=error)
+    messages.info(request, f"{run} is closed. Its outcome stays unknown; {run.target} can be planned for again.")
+    return pages.to_run(number)
+
+
 def _digest(request: HttpRequest) -> str:
     """The plan that the person saw."""
     return request.POST.get("digest", "")

@@ -53,7 +53,7 @@ async def events(request: HttpRequest, number: int) -> HttpResponseBase:
             "Too many live logs are open. Reload the page to see the rest.\n", status=429, headers={"Retry-After": "30"}
         )
     after = _after(request.headers.get("Last-Event-ID") or request.GET.get("after", ""))
-    lines = stream.events_of(number, user_id=user_id, after=after)
+    lines = stream.events_of(number, user_id=user_id, after=after, session_key=request.session.session_key)
     response = StreamingHttpResponse(_counted(lines, user_id), content_type="text/event-stream")
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from migrations_audit import access, requests
 from migrations_audit.access import actor_of
-from migrations_audit.actions import evidence, runs
+from migrations_audit.actions import enrolment, evidence, runs
 from migrations_audit.errors import Invalid, PortalError
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import targets
@@ -53,7 +53,7 @@ def rollback(request: HttpRequest, pk: int) -> HttpResponse:
 def forget(request: HttpRequest, pk: int) -> HttpResponse:
     """Forget identity, because the database was replaced on purpose."""
     try:
-        target = evidence.forget_identity(actor=actor_of(request), target_id=pk, reason=request.POST.get("reason", ""))
+        target = enrolment.forget_identity(actor=actor_of(request), target_id=pk, reason=request.POST.get("reason", ""))
     except Invalid as error:
         return _again(request, pk, form="forget", error=error, status=400)
     messages.info(request, f"The identity of {target} is forgotten. The next reading enrols what it finds.")
