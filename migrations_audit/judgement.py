@@ -59,6 +59,10 @@ class Facts:
     fingerprint_seen_at_result: str = ""
     promised_tables: int = 0
     broken_promises: tuple[str, ...] = ()
+    adopts: bool = False
+    """Nothing but the version table may have changed; it is left out of ``changes`` then."""
+    reference: str = ""
+    reference_differences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,8 @@ def judge(facts: Facts, witness: Witness) -> Judgement:
             RunState.OUTCOME_UNKNOWN,
             Verdict.UNVERIFIED,
             "wrong_database",
-            f"Another database answers for {facts.target}: {facts.identity_differences[0]} "
-            "What the run did cannot be read there.",
+            f"Target replaced: another database answers for {facts.target} than the one that this run was for. "
+            f"{facts.identity_differences[0]} What the run did cannot be read there.",
             checks,
         )
     if witness.refusal and not witness.touched:
@@ -264,12 +268,35 @@ def _checks(facts: Facts, witness: Witness) -> tuple[Check, ...]:
                 Outcome.PASSED if same else Outcome.WARNING,
             )
         )
-    return (*checks, *_witness_checks(facts, witness))
+    return (*checks, *_reference_check(facts), *_witness_checks(facts, witness))
+
+
+def _reference_check(facts: Facts) -> list[Check]:
+    """What was adopted is what its revision should be, as far as another database of the project can tell."""
+    if not facts.adopts:
+        return []
+    if not facts.reference:
+        observed = "no other target of the project was read at this revision"
+        return [Check("catalog of another target at this revision", "the same", observed, Outcome.WARNING)]
+    differing = facts.reference_differences
+    return [
+        Check(
+            "catalog of another target at this revision",
+            f"as {facts.reference}",
+            f"{len(differing)} objects differ" if differing else f"as {facts.reference}",
+            Outcome.WARNING if differing else Outcome.PASSED,
+            differing,
+        )
+    ]
 
 
 def _catalog_check(facts: Facts) -> Check:
     if not facts.catalog_known_before:
         return Check("catalog difference", "compared with before", "there is no reading from before", Outcome.WARNING)
+    if facts.adopts:
+        found = f"{len(facts.changes)} other objects" if facts.changes else "nothing but the version table"
+        outcome = Outcome.FAILED if facts.changes else Outcome.PASSED
+        return Check("catalog difference", "nothing but the version table", found, outcome, facts.changes)
     if not facts.changes:
         return Check("catalog difference", "what the revisions change", "nothing changed", Outcome.WARNING)
     return Check(

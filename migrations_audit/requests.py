@@ -23,18 +23,24 @@ MIN_PREFIX: Final = 4
 ACCEPTED: Final = {
     Operation.UPGRADE: "head, heads, a revision id or at least its first four characters, +N, label@head or label@revision",
     Operation.ROLLBACK: "base, a revision id or at least its first four characters, or -N",
+    Operation.ADOPT: "head, heads, a revision id or at least its first four characters, label@head or label@revision",
 }
 _NAME: Final = r"(?P<name>[A-Za-z0-9_.]+)"
 _COUNT: Final = r"(?P<count>[1-9][0-9]{0,3})"
 _FORMS: Final = {
     Operation.UPGRADE: re.compile(rf"(?:(?P<label>[A-Za-z0-9_.][A-Za-z0-9_.-]*)@)?{_NAME}|\+{_COUNT}"),
     Operation.ROLLBACK: re.compile(rf"{_NAME}|-{_COUNT}"),
+    Operation.ADOPT: re.compile(rf"(?:(?P<label>[A-Za-z0-9_.][A-Za-z0-9_.-]*)@)?{_NAME}"),
 }
 _OTHER_WAY: Final = {
     Operation.UPGRADE: (re.compile(r"-[0-9]+|base"), "that is a rollback; use Plan rollback"),
     Operation.ROLLBACK: (
         re.compile(r"\+[0-9]+|heads?|[\w.-]+@heads?", re.ASCII),
         "that is an upgrade; use Plan upgrade",
+    ),
+    Operation.ADOPT: (
+        re.compile(r"[+-][0-9]+|base"),
+        "a database is adopted at a revision of its own, not at a distance",
     ),
 }
 
@@ -82,7 +88,7 @@ def parse(operation: Operation, requested: str) -> Request:
         raise RevisionRefused(
             "bad_request", f"{requested!a} does not name a revision. Accepted are {ACCEPTED[operation]}."
         )
-    return Request(name=name, label=label, count=int(parts["count"] or 0))
+    return Request(name=name, label=label, count=int(parts.get("count") or 0))
 
 
 def check_request(text: str, *, operation: Operation) -> str:

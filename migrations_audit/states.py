@@ -57,6 +57,7 @@ class StepState(StrEnum):
 class Operation(StrEnum):
     UPGRADE = "upgrade"
     ROLLBACK = "rollback"
+    ADOPT = "adopt"
 
 
 class TargetStatus(StrEnum):
@@ -72,6 +73,8 @@ class TargetStatus(StrEnum):
     UNREADABLE = "unreadable"
     WRONG_DATABASE = "wrong_database"
     UNREADABLE_SCRIPTS = "unreadable_scripts"
+    REGRESSED = "regressed"
+    TABLES_MISSING = "tables_missing"
 
 
 class Outcome(StrEnum):
@@ -89,6 +92,39 @@ class UrlDelivery(StrEnum):
     SQLALCHEMY_URL = "sqlalchemy.url"
     ENVIRONMENT = "environment"
     X_ARGUMENT = "x_argument"
+
+
+class Engine(StrEnum):
+    """What kind of server or library a target's database is."""
+
+    POSTGRESQL = "postgresql"
+    MARIADB = "mariadb"
+    MYSQL = "mysql"
+    SQLITE = "sqlite"
+
+    @property
+    def label(self) -> str:
+        """The name that people know it by."""
+        return {"postgresql": "PostgreSQL", "mariadb": "MariaDB", "mysql": "MySQL", "sqlite": "SQLite"}[self.value]
+
+    @property
+    def transactional_ddl(self) -> bool:
+        """Whether a revision that fails leaves nothing behind. SQLite could roll DDL back, but its driver commits before it."""
+        return self is Engine.POSTGRESQL
+
+
+class Isolation(StrEnum):
+    """What keeps migration code apart from the portal on a worker, from the least to the most."""
+
+    NONE = "none"
+    NON_DUMPABLE = "non_dumpable"
+    SEPARATE_USER = "separate_user"
+    BUBBLEWRAP = "bubblewrap"
+
+    def covers(self, demanded: str) -> bool:
+        """Whether this is at least the level ``demanded``. The empty word demands nothing."""
+        order = list(Isolation)
+        return not demanded or order.index(self) >= order.index(Isolation(demanded))
 
 
 _S = RunState

@@ -32,11 +32,11 @@ class Body(Schema):
 
 
 class RunRequest(Body):
-    """Ask for an upgrade or a rollback; a worker then plans it."""
+    """Ask for an upgrade, a rollback or an adoption; a worker then plans it."""
 
     target: Text = Field(description="project/environment/slug, or the target's id.")
     revision: LongText = Field(
-        description="head, heads, a revision id, +N, label@head; for a rollback an id, -N or base."
+        description="head, heads, a revision id, +N, label@head; for a rollback an id, -N or base; for an adoption no +N."
     )
     reason: LongText = Field(description="For the approvers and the audit.")
     ticket: LongText = ""

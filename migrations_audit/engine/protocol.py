@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from migrations_audit.states import UrlDelivery
+from migrations_audit.engine.types import RunLimits
+from migrations_audit.states import Engine, UrlDelivery
 
 MAX_LINE_BYTES: Final = 1024 * 1024
 MAX_EVENTS: Final = 200_000
 
 EVENTS: Final = {
     "hello": "pid, python, alembic, sqlalchemy: the interpreter runs, nothing of the project is loaded yet",
-    "connected": "driver, backend_pid, identity facts, settings: a new connection, checked, with the settings read back",
+    "connected": "driver, engine, backend_pid, session, identity facts, settings: a new connection, checked; settings read back",
     "connection_failed": "type, sqlstate, message: the project's driver could not connect",
     "lock_waiting": "holder, waited_ms: somebody else works on the target; at most once a second",
     "lock_taken": "waited_ms: this session holds the target's lock; again when the lock moves to another session",
@@ -35,6 +36,7 @@ EVENTS: Final = {
     "error": "revision, type, sqlstate, message, statement, where: Alembic ended with this exception",
     "no_connection": "message: Alembic returned without having connected",
     "steps_missing": "message, steps: Alembic returned before the plan was at its end",
+    "left_behind": "count: processes that the project leaves in a namespace of its own, which ends with the runner",
     "finished": "ok, connections, steps_ended, version_writes, commits, commit_after_version, external_transaction, …",
 }
 """What the runner may say, and with which facts. The supervisor itself adds ``leftovers_killed`` with a count."""
@@ -50,7 +52,7 @@ class Malformed(Exception):
 
 @dataclass(frozen=True)
 class Connection:
-    """The approved database. ``parameters`` are libpq's, ``sslmode`` for example."""
+    """The approved database. ``parameters`` are its driver's, ``sslmode`` for example; of a file only ``database`` is there."""
 
     host: str
     port: int
@@ -58,6 +60,7 @@ class Connection:
     user: str
     password: str = field(repr=False)
     parameters: dict[str, str] = field(default_factory=dict)
+    engine: str = Engine.POSTGRESQL.value
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,12 @@ class RunnerRequest:
     """All that the runner needs for one run. Times in the unit that the name says; 0 means no limit.
 
     ``config_path`` is the ini file and ``toml_path`` the pyproject.toml that Alembic reads; one of them may be empty. Both are
-    relative to the folder in which the runner is started. ``mode`` is ``upgrade`` or ``downgrade``. With ``offline_range``
-    (``a:b``) nothing is executed: the SQL is written, and any connection refused. ``steps`` are pairs of revision and
-    ``upgrade`` or ``downgrade``, in Alembic's order. An empty ``version_table_schema`` means the role's own search path.
+    relative to the folder in which the runner is started. ``mode`` is ``upgrade``, ``downgrade`` or ``stamp``. With
+    ``command`` the project's own command is called, with ``offline_range`` (``a:b``) nothing is executed: the SQL is written, and
+    any connection refused. ``steps`` are pairs of revision and ``upgrade``, ``downgrade`` or ``stamp``, in Alembic's order.
+    ``files`` maps their revisions to the SHA-256 of the approved files, ``env_py`` is that of env.py. An empty
+    ``version_table_schema`` means the role's own search path. ``lock_name`` is the run lock where ``lock_key`` is none: a named
+    lock of MariaDB, the path of a SQLite file's lock.
     """
 
     mode: str
@@ -99,14 +105,19 @@ class RunnerRequest:
     steps: tuple[tuple[str, str], ...]
     version_table: str = "alembic_version"
     version_table_schema: str = ""
+    lock_name: str = ""
     toml_path: str = ""
     x_arguments: tuple[str, ...] = field(default=(), repr=False)
     extra_environment: dict[str, str] = field(default_factory=dict, repr=False)
+    command: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    env_py: str = ""
     offline_range: str = ""
 
-    def as_json(self, *, memory_bytes: int) -> bytes:
+    def as_json(self, limits: RunLimits) -> bytes:
         """Return the line that the runner reads first. It holds the password."""
-        return json.dumps({**asdict(self), "memory_bytes": memory_bytes}).encode() + b"\n"
+        own = {"memory_bytes": limits.memory_bytes, "processes": limits.processes}
+        return json.dumps({**asdict(self), **own}).encode() + b"\n"
 
 
 class EventLines:

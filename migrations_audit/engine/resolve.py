@@ -26,12 +26,14 @@ def resolve(graph: types.Graph, *, operation: Operation, requested: str, current
     Raises UnknownRevision when a current row is no revision of the graph, and RevisionRefused with one of the codes
     ``empty_request``, ``request_too_long``, ``bad_request``, ``wrong_direction``, ``unreadable_scripts``,
     ``overlapping_rows``, ``no_such_revision``, ``no_such_label``, ``ambiguous_revision``, ``several_heads``,
-    ``not_on_branch``, ``too_far``, ``ambiguous_walk``, ``already_applied``, ``not_applied``, ``nothing_to_do`` and
-    ``not_plannable`` (Alembic itself stops there).
+    ``not_on_branch``, ``too_far``, ``ambiguous_walk``, ``already_applied``, ``not_applied``, ``nothing_to_do``,
+    ``already_noted`` (an adoption) and ``not_plannable`` (Alembic itself stops there).
     """
     asked = requests.parse(operation, requested)
     position = Position(graph, current)
     names = _Names(position)
+    if operation is Operation.ADOPT:
+        return _adoption(position, names.above(asked), requested)
     destination = names.above(asked) if operation is Operation.UPGRADE else names.below(asked)
     ids = position.path(operation, destination)
     if not ids:
@@ -49,6 +51,38 @@ def resolve(graph: types.Graph, *, operation: Operation, requested: str, current
         destination=destination,
         result=position.rows_after(operation, ids),
         steps=_steps(graph, ids, operation),
+    )
+
+
+def _adoption(position: Position, destination: tuple[str, ...], requested: str) -> types.Resolution:
+    """Only the version table is written: one step for each row that it will hold, and no revision is executed."""
+    if position.rows:
+        raise RevisionRefused(
+            "already_noted",
+            f"The target is at {listed(position.rows)} already. Adopting is for a database whose revision nobody noted; "
+            "plan an upgrade.",
+        )
+    result = position.rows_after(Operation.UPGRADE, position.path(Operation.UPGRADE, destination))
+    known = position.graph.by_id()
+    return types.Resolution(
+        operation=Operation.ADOPT,
+        requested=requested,
+        start=(),
+        destination=destination,
+        result=result,
+        steps=tuple(
+            types.Step(
+                position=number,
+                revision=name,
+                down_revisions=known[name].down_revisions,
+                direction="stamp",
+                message=known[name].message,
+                path=known[name].path,
+                sha256=known[name].sha256,
+                transactional=True,
+            )
+            for number, name in enumerate(destination, start=1)
+        ),
     )
 
 

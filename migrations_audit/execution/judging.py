@@ -5,11 +5,10 @@ from __future__ import annotations
 from migrations_audit.actions import plans
 from migrations_audit.engine import catalog, promises
 from migrations_audit.engine.types import Reading
-from migrations_audit.execution import observing
+from migrations_audit.execution import adopting, history, observing
 from migrations_audit.judgement import Facts, Judgement, Witness, judge
 from migrations_audit.models import MigrationRun, Observation, Plan
-from migrations_audit.models.runs import Stream
-from migrations_audit.states import RunState, Verdict
+from migrations_audit.states import Operation, RunState, Verdict
 
 
 def judge_look(
@@ -27,7 +26,12 @@ def judge_look(
     start = before.observation if before else _start_observation(run, plan)
     reading = look.reading
     changes = catalog.diff(start.catalog.body, reading.catalog) if start.catalog else ()
-    promised = promises.of_sql(_sql_of(run, plan), version_table=run.target.project.version_table)
+    adopts = plan.operation == Operation.ADOPT
+    if adopts:
+        changes = adopting.others(changes, run.target.project)
+    reference = adopting.reference_of(run, plan.to_revisions) if adopts else None
+    sql = history.sql_of(run, plan)
+    promised = promises.of_sql(sql, version_table=run.target.project.version_table)
     known_invalid = set(start.facts.get("invalid_indexes", []))
     return judge(
         Facts(
@@ -39,7 +43,15 @@ def judge_look(
             rows=reading.revisions,
             identity_differences=look.differences or _not_the_plans(plan, reading),
             changes=tuple(catalog.readable(changes)),
-            new_invalid_indexes=tuple(name for name in reading.catalog.invalid_indexes if name not in known_invalid),
+            adopts=adopts,
+            reference=f"{reference.target} at {reference.at:%Y-%m-%d %H:%M} UTC" if reference else "",
+            reference_differences=adopting.compare(run, reference, reading.catalog) if reference else (),
+            new_invalid_indexes=tuple(
+                # IF NOT EXISTS is content with the invalid index that an earlier attempt left behind.
+                name
+                for name in reading.catalog.invalid_indexes
+                if name not in known_invalid or name.rpartition(".")[2].strip('"') in sql
+            ),
             prepared_transactions=tuple(
                 name
                 for name in reading.prepared_transactions
@@ -63,11 +75,6 @@ def _not_the_plans(plan: Plan, reading: Reading) -> tuple[str, ...]:
     return (
         f"It is {reading.identity.endpoint}, system {reading.identity.system_identifier}, and the plan was made for another.",
     )
-
-
-def _sql_of(run: MigrationRun, plan: Plan) -> str:
-    """The approved SQL; where offline mode gave none, the statements that the hooks saw."""
-    return plan.sql or ";\n".join(run.log.filter(stream=Stream.STATEMENT).values_list("text", flat=True))
 
 
 def _start_observation(run: MigrationRun, plan: Plan) -> Observation:

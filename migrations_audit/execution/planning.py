@@ -11,9 +11,10 @@ from migrations_audit.actions import moves, plans
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import process, resolve, snapshot, types
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import observing, places, runner_request
+from migrations_audit.execution import adopting, commands, observing, places, runner_request, secrets_in_scripts
 from migrations_audit.execution.heartbeat import Heartbeat
-from migrations_audit.models import MigrationRun, Plan
+from migrations_audit.models import MigrationRun, Observation, Plan
+from migrations_audit.models.projects import Launcher
 from migrations_audit.states import Operation, RunState, TargetStatus
 
 logger = logging.getLogger(__name__)
@@ -73,14 +74,23 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         raise CannotPlan(look.observation.sentence, code="wrong_database")
     if look.observation.status == TargetStatus.UNREADABLE_SCRIPTS:
         raise CannotPlan(look.observation.sentence, code="unreadable_scripts")
-    places.interpreter_of(run.target.project)
+    if look.reading.pooled:
+        raise CannotPlan(
+            f"A connection pooler stands before {run.target}. A run needs one session from its begin to its end, which a pooler "
+            "does not promise: use a direct address.",
+            code="pooler",
+        )
     resolution = resolve.resolve(
         look.scripts.graph,
         operation=Operation(run.operation),
         requested=run.requested,
         current=look.reading.revisions or (),
     )
-    sql = _sql(run, look, resolution)
+    commands.words(run.target.project, operation=resolution.operation, destination=resolve.argument(resolution))
+    if resolution.operation is Operation.ADOPT:
+        adopting.check(run, look.reading)
+    interpreter = places.interpreter_of(run.target, snapshot=look.scripts.snapshot)
+    sql = _sql(run, look, resolution, interpreter=interpreter.path)
     return plans.Draft(
         requested=run.requested,
         from_revisions=resolution.start,
@@ -89,15 +99,31 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         steps=[step.as_dict() for step in resolution.steps],
         sql=sql.sql or "",
         sql_reason=sql.reason,
-        findings=_findings(look.scripts.graph, resolution),
+        findings=[
+            *_of_reading(look.observation),
+            *_findings(look.scripts.graph, resolution),
+            *(
+                adopting.findings(run, look.reading, resolution.result)
+                if resolution.operation is Operation.ADOPT
+                else ()
+            ),
+            *secrets_in_scripts.findings(look.scripts.snapshot),
+        ],
         identity=look.reading.identity.as_dict(),
         snapshot=look.scripts.snapshot,
         base_observation=look.observation,
+        interpreter=interpreter.digest,
     )
 
 
-def _sql(run: MigrationRun, look: observing.Look, resolution: types.Resolution) -> process.OfflineResult:
+def _sql(
+    run: MigrationRun, look: observing.Look, resolution: types.Resolution, *, interpreter: str
+) -> process.OfflineResult:
     """The SQL from offline mode, whole or not at all: a partial one would look like the truth."""
+    if resolution.operation is Operation.ADOPT:
+        return process.OfflineResult(None, "Only the version table is written; no revision is executed.")
+    if run.target.project.launcher == Launcher.COMMAND:
+        return process.OfflineResult(None, "The project's own command knows no offline mode.")
     if len(resolution.start) > 1 or len(resolution.destination) != 1:
         return process.OfflineResult(
             None, "Offline mode takes one starting revision and one destination; this plan has more."
@@ -115,7 +141,9 @@ def _sql(run: MigrationRun, look: observing.Look, resolution: types.Resolution) 
                 resolution=resolution,
                 configuration=look.scripts.configuration,
             ),
-            interpreter=places.interpreter_of(run.target.project),
+            interpreter=interpreter,
+            confinement=places.confinement(run.target.environment.isolation, interpreter=interpreter),
+            snapshot=folder,
             folder=folder / look.scripts.configuration.working_directory,
             limits=runner_request.OFFLINE_LIMITS,
         )
@@ -130,6 +158,14 @@ def unpack(project: Any, scripts: places.Scripts, folder: Path) -> None:
         ini_section=project.ini_section,
         destination=folder,
     )
+
+
+def _of_reading(observation: Observation) -> list[dict[str, Any]]:
+    """A plan may start from a version that went back, or from one that lacks tables; whoever approves it reads so."""
+    if observation.status not in (TargetStatus.REGRESSED, TargetStatus.TABLES_MISSING):
+        return []
+    place = observation.target.label
+    return [{"code": observation.status, "severity": "warning", "place": place, "sentence": observation.sentence}]
 
 
 def _findings(graph: types.Graph, resolution: types.Resolution) -> list[dict[str, Any]]:

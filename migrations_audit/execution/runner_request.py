@@ -10,7 +10,7 @@ from typing import Any
 from migrations_audit.engine import fence, protocol, types
 from migrations_audit.engine.configuration import ScriptConfiguration
 from migrations_audit.engine.urls import TargetUrl
-from migrations_audit.execution import places
+from migrations_audit.execution import commands, places
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.states import Operation, UrlDelivery
 
@@ -42,6 +42,11 @@ def online(
         start=tuple(plan.from_revisions),
         destination=tuple(plan.destination),
         steps=tuple((step["revision"], step["direction"]) for step in plan.steps),
+        command=commands.words(
+            run.target.project, operation=Operation(plan.operation), destination=plan.destination[0]
+        ),
+        files={step["revision"]: step["sha256"] for step in plan.steps},
+        env_py=next((item["sha256"] for item in plan.snapshot.files if item["path"] == _env_py(configuration)), ""),
     )
 
 
@@ -83,7 +88,7 @@ def _common(
 ) -> protocol.RunnerRequest:
     project = run.target.project
     return protocol.RunnerRequest(
-        mode="upgrade" if operation == Operation.UPGRADE else "downgrade",
+        mode=commands.DIRECTIONS[Operation(operation)],
         config_path=_from(configuration.working_directory, configuration.ini_path),
         toml_path=_from(configuration.working_directory, configuration.toml_path),
         ini_section=project.ini_section,
@@ -116,7 +121,12 @@ def _common(
         version_table=project.version_table,
         version_table_schema=project.version_table_schema,
         extra_environment=dict(project.extra_environment),
+        x_arguments=tuple(project.x_arguments),
     )
+
+
+def _env_py(configuration: ScriptConfiguration) -> str:
+    return posixpath.normpath(posixpath.join(configuration.script_location, "env.py"))
 
 
 def _from(working_directory: str, path: str) -> str:

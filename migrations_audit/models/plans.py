@@ -14,6 +14,7 @@ from migrations_audit.states import Operation
 class OperationChoice(models.TextChoices):
     UPGRADE = Operation.UPGRADE.value, "Upgrade"
     ROLLBACK = Operation.ROLLBACK.value, "Rollback"
+    ADOPT = Operation.ADOPT.value, "Adopt"
 
 
 class Snapshot(models.Model):

@@ -34,6 +34,7 @@ PARTS = {
     "steps": "the revisions and their order",
     "start": "the starting state: version rows and catalog",
     "identity": "the identity of the database",
+    "interpreter": "the interpreter: its requirements and its Python",
     "target": "the settings of the target and its project",
     "policy": "the environment's policy",
 }
@@ -177,8 +178,7 @@ def title_of(run: MigrationRun) -> str:
     """The run named by its target: database, and revision from → to once there is a plan."""
     if run.plan is not None:
         return f"{run.target}: {run.plan.span}"
-    verb = "upgrade" if run.operation == "upgrade" else "rollback"
-    return f"{run.target}: {verb} to {run.requested}"
+    return f"{run.target}: {run.get_operation_display().lower()} to {run.requested}"
 
 
 def is_at_work(run: MigrationRun) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.paginator import Page, Paginator
 
+from migrations_audit.actions import enrolment
 from migrations_audit.models import MigrationRun, Observation, Role, Target
 from migrations_audit.queries import rights, runs, standing
 from migrations_audit.states import TargetStatus
@@ -36,7 +37,16 @@ class TargetPage:
     observations: Page[Observation]
     choices: Sequence[Choice]
     may_request: bool
+    may_adopt: bool
     may_forget: bool
+    is_copy: bool
+    """Nothing is enrolled, and what answers carries the marker of another address: an administrator may say that it is meant."""
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What is worth knowing of the database that was read last, whichever it was."""
+        newest = self.standing.observation
+        return newest.facts.get("remarks", []) if newest is not None else []
 
 
 def target_page(
@@ -45,8 +55,9 @@ def target_page(
     """Everything that the page of ``target`` shows to one person who may see it."""
     held = rights.rights_of(user_id).get(target.environment_id, rights.Rights(user_id))
     observations = Observation.objects.filter(target=target)
-    reached = observations.filter(identity__isnull=False).exclude(status=TargetStatus.WRONG_DATABASE.value)
-    newest, read = observations.first(), reached.select_related("snapshot").defer("snapshot__archive").first()
+    newest = observations.first()
+    read = observations.counted().select_related("snapshot").defer("snapshot__archive").first()
+    is_copy = target.identity is None and enrolment.may_be_meant(newest)
     listed = MigrationRun.objects.filter(target=target).select_related("plan").defer(*runs.HEAVY)
     return TargetPage(
         target=target,
@@ -57,8 +68,18 @@ def target_page(
         observations=Paginator(observations.select_related("run"), PAGE).get_page(observations_page),
         choices=_choices(read),
         may_request=held.holds(Role.REQUESTER),
-        may_forget=held.holds(Role.ADMINISTRATOR) and target.identity is not None,
+        may_adopt=held.holds(Role.REQUESTER) and _has_unnoted_tables(newest),
+        may_forget=held.holds(Role.ADMINISTRATOR) and (target.identity is not None or is_copy),
+        is_copy=is_copy,
     )
+
+
+def _has_unnoted_tables(newest: Observation | None) -> bool:
+    """Whether the database has tables and no revision is noted there: somebody made it without Alembic."""
+    if newest is None or newest.status != TargetStatus.NOT_INITIALISED or newest.catalog is None:
+        return False
+    version_table = f".{newest.target.project.version_table}"
+    return any(key.startswith("table ") and not key.endswith(version_table) for key in newest.catalog.body)
 
 
 def below(graph: Mapping[str, Any], rows: Sequence[str]) -> list[Choice]:

@@ -1,8 +1,8 @@
 """Execute one approved Alembic run inside the project's interpreter and tell what happens, one JSON object a line.
 
 Started by ``migrations_audit.engine.process`` with four numbers: the descriptors of request, events and lifeline, and the
-supervisor's process id. Needs Python 3.8, Alembic 1.8 and SQLAlchemy 1.4 or later; imports nothing of the portal, because the
-project's interpreter does not have it.
+supervisor's process id, or 0 in a process namespace of its own, whose first process is then its parent. Needs Python 3.8,
+Alembic 1.8 and SQLAlchemy 1.4 or later; imports nothing of the portal, because the project's interpreter does not have it.
 
 Exit codes: 0 Alembic returned and every planned step ended, 1 it did not, 3 refused, 4 nobody listens any more.
 Exit code 0 proves nothing about the database; another process reads that.
@@ -14,16 +14,19 @@ import contextlib
 import ctypes
 import fcntl
 import functools
+import hashlib
 import io
 import json
 import os
 import resource
+import runpy
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 if TYPE_CHECKING:
@@ -37,8 +40,9 @@ MAX_STATEMENT_EVENTS = 10_000  # a data revision may execute millions; the rest 
 SQL_PIECE = 200_000
 OPEN_FILES = 1_024
 FILE_BYTES = 1024**3
-PROCESSES = 4_096
+FIRST = 1  # the first process of a namespace
 LOCK_POLL_S = 0.25
+LONGEST_WAIT_S = 86_400  # where 0 would mean not to wait at all
 
 
 def leave(code: int) -> NoReturn:
@@ -82,6 +86,11 @@ def described(error: BaseException) -> Facts:
     origin = getattr(error, "orig", None) or error
     statement = getattr(error, "statement", None)
     message = f"The project called sys.exit({error.code!r})." if isinstance(error, SystemExit) else str(origin)
+    if type(origin).__module__.partition(".")[0] in ("pymysql", "MySQLdb") and len(origin.args) > 1:
+        message = f"{origin.args[1]} (error {origin.args[0]})"
+    if isinstance(origin, MemoryError):
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0] // 1024**2
+        message = f"Out of memory: a run may use {limit} MiB. {message}".strip()
     return {
         "type": type(origin).__name__,
         "sqlstate": sqlstate(error),
@@ -118,10 +127,11 @@ def place(error: BaseException) -> str:
 
 
 def die_with(supervisor: int, lifeline: int) -> None:
-    """End this process and its group when the supervisor ends, however it ends."""
+    """End this process and its group when the supervisor ends, however it ends. Take SIGTERM back, which bwrap ignores."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != supervisor:
+    if os.getppid() != (supervisor or FIRST):
         leave(UNHEARD)
 
     def watch() -> None:
@@ -131,13 +141,24 @@ def die_with(supervisor: int, lifeline: int) -> None:
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
-def confine(memory_bytes: int) -> None:
+def left_behind(supervisor: int) -> int:
+    """How many processes the project leaves in a namespace of our own. Elsewhere the supervisor looks for them."""
+    if supervisor:
+        return 0
+    count = 0
+    for pid in set(filter(str.isdigit, os.listdir("/proc"))) - {str(FIRST), str(os.getpid())}:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as stat:
+            count += stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    return count
+
+
+def confine(memory_bytes: int, processes: int) -> None:
     """Limit this process and all that it starts, before any code of the project is loaded."""
     for kind, wanted in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_FSIZE, FILE_BYTES),
-        (resource.RLIMIT_NPROC, PROCESSES),  # counts the whole account; not enforced for root
+        (resource.RLIMIT_NPROC, processes),  # counts the whole account; not enforced for root
         (resource.RLIMIT_AS, memory_bytes),
     ):
         hard = resource.getrlimit(kind)[1]
@@ -179,6 +200,11 @@ def literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def plain_text(value: str) -> str:
+    """A literal for MariaDB and MySQL, whose quoting depends on the session's mode."""
+    return f"CONVERT(X'{value.encode().hex()}' USING utf8mb4)"
+
+
 def inner(connection: Any) -> Any:
     """The DBAPI connection inside what the pool hands out."""
     return getattr(connection, "dbapi_connection", connection)
@@ -197,12 +223,366 @@ def protocol_pid(connection: Any) -> Any:
     return getattr(getattr(driver, "info", None), "backend_pid", None)
 
 
-def idle(connection: Any) -> bool:
-    """Whether the driver says that no transaction is open."""
-    driver = driver_connection(connection)
-    if hasattr(driver, "is_in_transaction"):  # asyncpg
-        return not driver.is_in_transaction()
-    return getattr(getattr(driver, "info", None), "transaction_status", None) == 0
+def endpoint(facts: Facts) -> str:
+    return f"{facts['user']}@{str(facts['host']).lower()}:{facts['port']}/{facts['database']}"
+
+
+def quoted(names: Sequence[str], mark: str) -> str:
+    return ".".join(mark + name.replace(mark, mark + mark) + mark for name in names if name)
+
+
+class PostgreSQL:
+    """What PostgreSQL does in its own way."""
+
+    def __init__(self, request: Facts, events: Events) -> None:
+        self._request = request
+        self._events = events
+        self._approved: Facts = request["connection"]
+        self._startup = {
+            "application_name": request["application_name"],
+            "lock_timeout": str(request["lock_timeout_ms"]),
+            "statement_timeout": str(request["statement_timeout_ms"]),
+            "idle_in_transaction_session_timeout": str(request["idle_in_transaction_timeout_ms"]),
+        }
+        # Some servers do not let it be set; asked for at start-up it would cost the connection.
+        interval = request["client_connection_check_interval_ms"]
+        self._optional = {"client_connection_check_interval": str(interval)} if interval else {}
+
+    @property
+    def approved(self) -> str:
+        return endpoint(self._approved)
+
+    def elsewhere(self, dialect: Any, cargs: Sequence[Any], cparams: Facts) -> str:
+        """What the project asks for, in words; nothing when that is the approved database."""
+        if dialect.name != "postgresql":
+            return f"a database of {dialect.name}"
+        asked = {
+            "host": str(cparams.get("host") or "").lower(),
+            "port": str(cparams.get("port") or 5432),
+            "database": str(cparams.get("dbname") or cparams.get("database") or ""),
+            "user": str(cparams.get("user") or ""),
+        }
+        detours = [name for name in ("hostaddr", "service", "dsn", "conninfo", "unix_sock") if cparams.get(name)]
+        detours += ["a connection string"] if any(cargs) else []  # not repeated: it may hold a password
+        return "" if endpoint(asked) == self.approved and not detours else " and ".join([endpoint(asked), *detours])
+
+    def arguments(self, driver: str, arguments: Facts) -> Facts:
+        """The driver's arguments with our settings."""
+        approved, application_name = self._approved, self._startup["application_name"]
+        if approved["password"]:  # without one the project fetches its own, a token for example
+            arguments["password"] = approved["password"]
+        if driver.startswith("psycopg"):
+            ours = [f"-c {name}={value}" for name, value in self._startup.items() if name != "application_name"]
+            options = " ".join([arguments.get("options") or "", *ours]).strip()
+            # The empty values keep libpq from taking its own out of PG* variables that env.py may set.
+            arguments.update(approved["parameters"], hostaddr="", target_session_attrs="any")
+            arguments.update(application_name=application_name, options=options)
+        elif driver == "asyncpg":
+            arguments["server_settings"] = {**(arguments.get("server_settings") or {}), **self._startup}
+            if "sslmode" in approved["parameters"] and isinstance(arguments.get("ssl"), (str, bool, type(None))):
+                arguments["ssl"] = approved["parameters"]["sslmode"]
+        elif driver == "pg8000":
+            arguments["application_name"] = application_name
+        return arguments
+
+    def check(self, connection: Any, asserted: bool) -> Facts:
+        """What is told of a new connection, or a refusal."""
+        pid, database, oid, user, standby, system, version = rows(
+            connection,
+            "SELECT pg_backend_pid(), current_database(), (SELECT CAST(oid AS bigint) FROM pg_database"
+            " WHERE datname = current_database()), session_user, pg_is_in_recovery(),"
+            " (SELECT CAST(system_identifier AS text) FROM pg_control_system()), current_setting('server_version')",
+        )[0]
+        found = {"system_identifier": system, "database_oid": oid, "database": database}
+        if found != self._request["expected"] or not (asserted or user == self._approved["user"]):
+            self._events.refuse(
+                "wrong_identity",
+                f"The server is not the approved one: found database {database} (oid {oid}, system {system}) as {user}. "
+                "It was not used. Check where the address leads, then plan again.",
+                found=found,
+            )
+        if standby:
+            self._events.refuse("standby", "The server that answered is a standby, which only reads. Name the primary.")
+        if protocol_pid(connection) not in (None, pid):
+            self._events.refuse(
+                "pooler", "A connection pooler stands before the server. Use a direct address for runs."
+            )
+        settings = self._settings_in_force(connection)
+        return {
+            **found, "user": user, "backend_pid": pid, "session": "", "engine": "PostgreSQL", "server_version": version,
+            "settings": settings,
+        }  # fmt: skip
+
+    def _settings_in_force(self, connection: Any) -> dict[str, str]:
+        """Set what the driver could not pass on, then read everything back."""
+        wanted = {**self._startup, **self._optional}
+        query = f"SELECT name, setting FROM pg_settings WHERE name IN ({', '.join(map(literal, wanted))})"  # noqa: S608
+        before = dict(rows(connection, query))
+        for name in [name for name in wanted if before.get(name) != wanted[name]]:
+            try:
+                rows(connection, f"SELECT set_config({literal(name)}, {literal(wanted[name])}, false)")
+                connection.commit()  # without it the setting would be lost again
+            except Exception:  # noqa: BLE001  what is in force is read next
+                connection.rollback()
+        settings = dict(rows(connection, query))
+        lost = [name for name in self._startup if settings.get(name) != wanted[name]]
+        if lost:
+            self._events.refuse(
+                "settings_not_in_force", f"The server did not take our {', '.join(lost)}.", settings=settings
+            )
+        return settings
+
+    def try_lock(self, connection: Any) -> bool:
+        """Take the run lock. A session that waits inside pg_advisory_lock would make CREATE INDEX CONCURRENTLY hang."""
+        high, low = map(int, self._request["lock_key"])
+        return bool(rows(connection, f"SELECT pg_try_advisory_lock({high}, {low})")[0][0])
+
+    def unlock(self, connection: Any) -> None:
+        high, low = map(int, self._request["lock_key"])
+        rows(connection, f"SELECT pg_advisory_unlock({high}, {low})")
+
+    def holder(self, connection: Any) -> Facts:
+        high, low = (int(part) & 0xFFFFFFFF for part in self._request["lock_key"])
+        found = rows(
+            connection,
+            "SELECT a.pid, a.application_name, a.usename, CAST(extract(epoch FROM now() - a.backend_start) AS int)"  # noqa: S608
+            " FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid"
+            f" WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {high} AND l.objid = {low} AND l.objsubid = 2"
+            " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        names = ("pid", "application_name", "user", "session_age_s")
+        return dict(zip(names, found[0])) if found else {}  # noqa: B905  strict= needs Python 3.10
+
+    def version_rows(self, connection: Any) -> list[str]:
+        table = quoted((self._request["version_table_schema"], self._request["version_table"]), '"')
+        if rows(connection, f"SELECT CAST(to_regclass({literal(table)}) AS text)")[0][0] is None:
+            return []
+        return [row[0] for row in rows(connection, f"SELECT version_num FROM {table}")]  # noqa: S608
+
+    def idle(self, connection: Any) -> bool:
+        """Whether the driver says that no transaction is open."""
+        driver = driver_connection(connection)
+        if hasattr(driver, "is_in_transaction"):  # asyncpg
+            return not driver.is_in_transaction()
+        return getattr(getattr(driver, "info", None), "transaction_status", None) == 0
+
+
+class MariaDB:
+    """What MariaDB and MySQL do in their own way.
+
+    They keep no application name, so each session takes a lock of a name that nobody else has: by it the portal finds the session
+    again, whatever happened to ids meanwhile.
+    """
+
+    def __init__(self, request: Facts, events: Events) -> None:
+        self._request = request
+        self._events = events
+        self._approved: Facts = request["connection"]
+        self._lock = plain_text(request["lock_name"])
+
+    @property
+    def approved(self) -> str:
+        return endpoint(self._approved)
+
+    def elsewhere(self, dialect: Any, cargs: Sequence[Any], cparams: Facts) -> str:
+        """What the project asks for, in words; nothing when that is the approved database."""
+        if dialect.name not in ("mysql", "mariadb"):
+            return f"a database of {dialect.name}"
+        asked = {
+            "host": str(cparams.get("host") or "").lower(),
+            "port": str(cparams.get("port") or 3306),
+            "database": str(cparams.get("database") or cparams.get("db") or ""),
+            "user": str(cparams.get("user") or ""),
+        }
+        detours = [name for name in ("unix_socket", "read_default_file", "read_default_group") if cparams.get(name)]
+        detours += ["positional arguments"] if any(cargs) else []
+        return "" if endpoint(asked) == self.approved and not detours else " and ".join([endpoint(asked), *detours])
+
+    def arguments(self, driver: str, arguments: Facts) -> Facts:
+        """The driver's arguments with our password and TLS."""
+        approved = self._approved
+        if approved["password"]:
+            arguments["passwd" if "passwd" in arguments else "password"] = approved["password"]
+        if driver == "pymysql":
+            tls = {name[4:]: value for name, value in approved["parameters"].items() if name.startswith("ssl_")}
+            if tls:
+                tls["check_hostname"] = tls.get("check_hostname", "true") == "true"
+                arguments["ssl"] = tls
+            arguments["program_name"] = self._request["application_name"]
+        return arguments
+
+    def check(self, connection: Any, asserted: bool) -> Facts:
+        """What is told of a new connection, or a refusal."""
+        session, database, user, read_only, version = rows(
+            connection,
+            "SELECT CONNECTION_ID(), DATABASE(), SUBSTRING_INDEX(USER(), '@', 1),"
+            " @@global.read_only OR @@global.innodb_read_only, VERSION()",
+        )[0]
+        is_mariadb = "mariadb" in version.lower()
+        system = self._told(connection, f"SELECT @@global.{'server_uid' if is_mariadb else 'server_uuid'}")
+        found = {"system_identifier": str(system or ""), "database_oid": 0, "database": database}
+        if found != self._request["expected"] or not (asserted or user == self._approved["user"]):
+            self._events.refuse(
+                "wrong_identity",
+                f"The server is not the approved one: found database {database} (server {system}) as {user}. "
+                "It was not used. Check where the address leads, then plan again.",
+                found=found,
+            )
+        if read_only:
+            self._events.refuse("standby", "The server that answered only reads. Name the primary.")
+        if self._protocol_id(connection) not in (None, session):
+            self._events.refuse("pooler", "A proxy stands before the server. Use a direct address for runs.")
+        settings = self._settings_in_force(connection, is_mariadb)
+        name = "opsportal:session:" + os.urandom(12).hex()
+        if rows(connection, f"SELECT GET_LOCK({plain_text(name)}, 0)")[0][0] != 1:
+            self._events.refuse("not_checked", "The session could not be given a name by which it is found again.")
+        return {
+            **found, "user": user, "backend_pid": session, "session": name, "server_version": version.partition("-")[0],
+            "engine": "MariaDB" if is_mariadb else "MySQL", "settings": settings,
+        }  # fmt: skip
+
+    def _told(self, connection: Any, query: str) -> Any:
+        try:
+            return rows(connection, query)[0][0]
+        except Exception:  # noqa: BLE001  an old version does not have it
+            return None
+
+    def _protocol_id(self, connection: Any) -> Any:
+        thread_id = getattr(driver_connection(connection), "thread_id", None)
+        return thread_id() if callable(thread_id) else thread_id
+
+    def _settings_in_force(self, connection: Any, is_mariadb: bool) -> dict[str, str]:
+        """Set our limits in the session, then read them back. Seconds are what these servers count in."""
+        lock_s = -(-self._request["lock_timeout_ms"] // 1000) or LONGEST_WAIT_S
+        statement_ms, idle_ms = self._request["statement_timeout_ms"], self._request["idle_in_transaction_timeout_ms"]
+        wanted: dict[str, float] = {"lock_wait_timeout": lock_s, "innodb_lock_wait_timeout": lock_s}
+        if is_mariadb:
+            wanted.update(max_statement_time=statement_ms / 1000, idle_transaction_timeout=idle_ms // 1000)
+        else:
+            wanted["max_execution_time"] = statement_ms  # MySQL applies it to SELECT only
+        for name, value in wanted.items():
+            rows(connection, f"SET SESSION {name} = {value}")
+        found = rows(connection, f"SELECT {', '.join(f'@@session.{name}' for name in wanted)}")[0]
+        settings = dict(zip(wanted, map(str, found)))  # noqa: B905  strict= needs Python 3.10
+        lost = [name for name, value in wanted.items() if float(settings[name]) != value]
+        if lost:
+            self._events.refuse(
+                "settings_not_in_force", f"The server did not take our {', '.join(lost)}.", settings=settings
+            )
+        return settings
+
+    def try_lock(self, connection: Any) -> bool:
+        return bool(rows(connection, f"SELECT GET_LOCK({self._lock}, 0)")[0][0])
+
+    def unlock(self, connection: Any) -> None:
+        rows(connection, f"SELECT RELEASE_LOCK({self._lock})")
+
+    def holder(self, connection: Any) -> Facts:
+        found = rows(
+            connection,
+            f"SELECT id, '', user, time FROM information_schema.processlist WHERE id = IS_USED_LOCK({self._lock})",  # noqa: S608
+        ) or rows(connection, f"SELECT IS_USED_LOCK({self._lock}), '', 'another user', 0")
+        names = ("pid", "application_name", "user", "session_age_s")
+        return dict(zip(names, found[0])) if found[0][0] is not None else {}  # noqa: B905
+
+    def version_rows(self, connection: Any) -> list[str]:
+        schema = self._request["version_table_schema"] or self._approved["database"]
+        name = self._request["version_table"]
+        query = "SELECT 1 FROM information_schema.tables WHERE table_schema = {} AND table_name = {}"
+        if not rows(connection, query.format(plain_text(schema), plain_text(name))):
+            return []
+        return [row[0] for row in rows(connection, f"SELECT version_num FROM {quoted((schema, name), '`')}")]  # noqa: S608
+
+    def idle(self, connection: Any) -> bool:
+        """Whether no transaction is open. A driver does not say; the lock needs none, so nothing is ever rolled back for it."""
+        return False
+
+
+class SQLite:
+    """What SQLite does in its own way: the database is a file, and the run lock is one beside it."""
+
+    def __init__(self, request: Facts, events: Events) -> None:
+        self._request = request
+        self._events = events
+        self._lock: int | None = None
+
+    @property
+    def approved(self) -> str:
+        return str(self._request["connection"]["database"])
+
+    def elsewhere(self, dialect: Any, cargs: Sequence[Any], cparams: Facts) -> str:
+        """What the project asks for, in words; nothing when that is the approved file."""
+        if dialect.name != "sqlite":
+            return f"a database of {dialect.name}"
+        asked = str(cargs[0] if cargs else cparams.get("database") or "")
+        if cparams.get("uri"):
+            return "a SQLite URI"  # its parameters could lead anywhere
+        same = asked not in ("", ":memory:") and os.path.realpath(asked) == os.path.realpath(self.approved)
+        return "" if same else asked or "a database without a file"
+
+    def arguments(self, driver: str, arguments: Facts) -> Facts:
+        """The driver's arguments with our wait for locks."""
+        return {**arguments, "timeout": (self._request["lock_timeout_ms"] or LONGEST_WAIT_S * 1000) / 1000}
+
+    def check(self, connection: Any, asserted: bool) -> Facts:
+        """What is told of a new connection, or a refusal."""
+        path = next((row[2] for row in rows(connection, "PRAGMA database_list") if row[1] == "main"), "")
+        try:
+            system = f"inode {os.stat(path).st_ino}"
+        except OSError:
+            system = "no file"
+        same = os.path.realpath(path) == os.path.realpath(self.approved)
+        if not same or system != self._request["expected"]["system_identifier"]:
+            self._events.refuse(
+                "wrong_identity",
+                f"The file is not the approved one: found {path or 'none'} ({system}). It was not used. "
+                "Check where the path leads, then plan again.",
+                found={"system_identifier": system, "database_oid": 0, "database": path},
+            )
+        wanted = self._request["lock_timeout_ms"] or LONGEST_WAIT_S * 1000
+        if rows(connection, "PRAGMA busy_timeout")[0][0] != wanted:
+            rows(connection, f"PRAGMA busy_timeout = {int(wanted)}")
+        settings = {"busy_timeout": str(rows(connection, "PRAGMA busy_timeout")[0][0])}
+        if settings["busy_timeout"] != str(wanted):
+            self._events.refuse("settings_not_in_force", "SQLite did not take our busy_timeout.", settings=settings)
+        return {
+            **self._request["expected"], "user": "", "backend_pid": os.getpid(), "session": "", "engine": "SQLite",
+            "server_version": rows(connection, "SELECT sqlite_version()")[0][0], "settings": settings,
+        }  # fmt: skip
+
+    def try_lock(self, connection: Any) -> bool:
+        """Lock the file beside the database. A fork of this process holds the lock too, a program that it starts does not."""
+        if self._lock is None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._lock = moved_up(os.open(self._request["lock_name"], flags, 0o660))
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, self._request["application_name"].encode(), 0)
+        return True
+
+    def unlock(self, connection: Any) -> None:
+        """The process keeps it to its end: whichever of its connections works, nobody else may."""
+
+    def holder(self, connection: Any) -> Facts:
+        written = os.pread(self._lock, MAX_STATEMENT, 0).decode(errors="replace") if self._lock is not None else ""
+        return {"pid": 0, "application_name": written, "user": "", "session_age_s": 0}
+
+    def version_rows(self, connection: Any) -> list[str]:
+        name = self._request["version_table"]
+        query = f"SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = lower({literal(name)})"  # noqa: S608
+        if not rows(connection, query):
+            return []
+        return [row[0] for row in rows(connection, f"SELECT version_num FROM {quoted((name,), chr(34))}")]  # noqa: S608
+
+    def idle(self, connection: Any) -> bool:
+        """Whether the driver says that no transaction is open."""
+        return not getattr(driver_connection(connection), "in_transaction", True)
+
+
+SERVERS: dict[str, Callable[[Facts, Events], Any]] = {"postgresql": PostgreSQL, "mariadb": MariaDB, "sqlite": SQLite}
 
 
 class Guard:
@@ -215,20 +595,11 @@ class Guard:
         self._request = request
         self._events = events
         self._word = word
-        self._approved: Facts = request["connection"]
+        self._server = SERVERS[request["connection"]["engine"]](request, events)
         self._asserted: set[int] = set()  # connections whose arguments were looked at
         self._lock_holder: Any = None
         self.revisions: Sequence[str] = request["start"]  # what the version table has to hold at this moment
         self.connections = 0
-        self._startup = {
-            "application_name": request["application_name"],
-            "lock_timeout": str(request["lock_timeout_ms"]),
-            "statement_timeout": str(request["statement_timeout_ms"]),
-            "idle_in_transaction_session_timeout": str(request["idle_in_transaction_timeout_ms"]),
-        }
-        # Some servers do not let it be set; asked for at start-up it would cost the connection.
-        interval = request["client_connection_check_interval_ms"]
-        self._optional = {"client_connection_check_interval": str(interval)} if interval else {}
 
     def arm(self) -> None:
         from sqlalchemy import event
@@ -256,45 +627,15 @@ class Guard:
 
     def _bound(self, dialect: Any, cargs: Sequence[Any], cparams: Facts) -> Facts:
         """The driver's arguments for the approved database, if that is the one asked for."""
-        approved = self._approved
         self._refuse_offline()
-        asked = (
-            dialect.name,
-            str(cparams.get("host") or "").lower(),
-            str(cparams.get("port") or 5432),
-            str(cparams.get("dbname") or cparams.get("database") or ""),
-            str(cparams.get("user") or ""),
-        )
-        wanted = ("postgresql", approved["host"].lower(), str(approved["port"]), approved["database"], approved["user"])
-        detours = [name for name in ("hostaddr", "service", "dsn", "conninfo", "unix_sock") if cparams.get(name)]
-        detours += ["a connection string"] if any(cargs) else []  # not repeated: it may hold a password
-        if asked != wanted or detours:
-            where = (
-                "{4}@{1}:{2}/{3}".format(*asked) if dialect.name == "postgresql" else f"a database of {dialect.name}"
-            )
+        elsewhere = self._server.elsewhere(dialect, cargs, cparams)
+        if elsewhere:
             self._events.refuse(
                 "wrong_target",
-                f"The project asked for {' and '.join([where, *detours])}; approved is {'{4}@{1}:{2}/{3}'.format(*wanted)}. "
+                f"The project asked for {elsewhere}; approved is {self._server.approved}. "
                 "It was not connected to. Correct how the project takes its database URL.",
             )
-        return self._with_settings(dialect.driver, cparams)
-
-    def _with_settings(self, driver: str, arguments: Facts) -> Facts:
-        approved, application_name = self._approved, self._startup["application_name"]
-        if approved["password"]:  # without one the project fetches its own, a token for example
-            arguments["password"] = approved["password"]
-        if driver.startswith("psycopg"):
-            ours = [f"-c {name}={value}" for name, value in self._startup.items() if name != "application_name"]
-            options = " ".join([arguments.get("options") or "", *ours]).strip()
-            # The empty values keep libpq from taking its own out of PG* variables that env.py may set.
-            arguments.update(approved["parameters"], hostaddr="", target_session_attrs="any")
-            arguments.update(application_name=application_name, options=options)
-        elif driver == "asyncpg":
-            arguments["server_settings"] = {**(arguments.get("server_settings") or {}), **self._startup}
-            if "sslmode" in approved["parameters"] and isinstance(arguments.get("ssl"), (str, bool, type(None))):
-                arguments["ssl"] = approved["parameters"]["sslmode"]
-        elif driver == "pg8000":
-            arguments["application_name"] = application_name
+        arguments: Facts = self._server.arguments(dialect.driver, cparams)
         return arguments
 
     def _refuse_offline(self) -> None:
@@ -309,10 +650,11 @@ class Guard:
         asserted = id(connection) in self._asserted
         self._asserted.discard(id(connection))
         try:
-            self._check(connection, asserted)
+            facts = self._server.check(connection, asserted)
+            self._events.emit("connected", driver=type(connection).__module__, number=self.connections, **facts)
             if self._lock_holder is None:
                 waited_ms = self._take_lock(connection, settle=connection.rollback)
-                self._compare_start(connection)
+                self.refuse_other_start(self._server.version_rows(connection))
                 self._events.emit("lock_taken", waited_ms=waited_ms)
             connection.rollback()
             self._await_word()
@@ -331,76 +673,25 @@ class Guard:
         if os.read(self._word, 1) != b"g":
             leave(UNHEARD)
 
-    def _check(self, connection: Any, asserted: bool) -> None:
-        pid, database, oid, user, standby, system, version = rows(
-            connection,
-            "SELECT pg_backend_pid(), current_database(), (SELECT CAST(oid AS bigint) FROM pg_database"
-            " WHERE datname = current_database()), session_user, pg_is_in_recovery(),"
-            " (SELECT CAST(system_identifier AS text) FROM pg_control_system()), current_setting('server_version')",
-        )[0]
-        found = {"system_identifier": system, "database_oid": oid, "database": database}
-        if found != self._request["expected"] or not (asserted or user == self._approved["user"]):
-            self._events.refuse(
-                "wrong_identity",
-                f"The server is not the approved one: found database {database} (oid {oid}, system {system}) as {user}. "
-                "It was not used. Check where the address leads, then plan again.",
-                found=found,
-            )
-        if standby:
-            self._events.refuse("standby", "The server that answered is a standby, which only reads. Name the primary.")
-        if protocol_pid(connection) not in (None, pid):
-            self._events.refuse(
-                "pooler", "A connection pooler stands before the server. Use a direct address for runs."
-            )
-        settings = self._settings_in_force(connection)
-        self._events.emit(
-            "connected", **found, user=user, driver=type(connection).__module__, backend_pid=pid, server_version=version,
-            number=self.connections, settings=settings,
-        )  # fmt: skip
-
-    def _settings_in_force(self, connection: Any) -> dict[str, str]:
-        """Set what the driver could not pass on, then read everything back."""
-        wanted = {**self._startup, **self._optional}
-        query = f"SELECT name, setting FROM pg_settings WHERE name IN ({', '.join(map(literal, wanted))})"  # noqa: S608
-        before = dict(rows(connection, query))
-        for name in [name for name in wanted if before.get(name) != wanted[name]]:
-            try:
-                rows(connection, f"SELECT set_config({literal(name)}, {literal(wanted[name])}, false)")
-                connection.commit()  # without it the setting would be lost again
-            except Exception:  # noqa: BLE001  what is in force is read next
-                connection.rollback()
-        settings = dict(rows(connection, query))
-        lost = [name for name in self._startup if settings.get(name) != wanted[name]]
-        if lost:
-            self._events.refuse(
-                "settings_not_in_force", f"The server did not take our {', '.join(lost)}.", settings=settings
-            )
-        return settings
-
     def move_lock(self, connection: Any) -> None:
         """Let the migrating session hold the lock: another one may be closed, or ended by a timeout, while this one works."""
         holder = self._lock_holder
         if holder is connection:
             return
         if holder is not None:
-            was_idle = idle(holder)
+            was_idle = self._server.idle(holder)
             with contextlib.suppress(Exception):  # a session that is gone holds no lock
-                rows(
-                    holder,
-                    f"SELECT pg_advisory_unlock({', '.join(str(int(part)) for part in self._request['lock_key'])})",
-                )
+                self._server.unlock(holder)
                 if was_idle:
                     holder.rollback()
         waited_ms = self._take_lock(connection, settle=lambda: None)  # a step's transaction may be open
         self._events.emit("lock_taken", waited_ms=waited_ms)
 
     def _take_lock(self, connection: Any, *, settle: Callable[[], None]) -> int:
-        """Poll for the lock: a session that waits inside pg_advisory_lock makes CREATE INDEX CONCURRENTLY hang."""
-        high, low = map(int, self._request["lock_key"])
         began, told = time.monotonic(), 0.0
-        while not rows(connection, f"SELECT pg_try_advisory_lock({high}, {low})")[0][0]:
+        while not self._server.try_lock(connection):
             now = time.monotonic()
-            holder, waited_ms = self._holder(connection), round((now - began) * 1000)
+            holder, waited_ms = self._server.holder(connection), round((now - began) * 1000)
             settle()
             if now - began >= self._request["lock_budget_s"]:
                 who = "{application_name} as {user}, session {pid}".format(**holder) if holder else "nobody now"
@@ -414,29 +705,9 @@ class Guard:
         self._lock_holder = connection
         return round((time.monotonic() - began) * 1000)
 
-    def _holder(self, connection: Any) -> Facts:
-        high, low = (int(part) & 0xFFFFFFFF for part in self._request["lock_key"])
-        found = rows(
-            connection,
-            "SELECT a.pid, a.application_name, a.usename, CAST(extract(epoch FROM now() - a.backend_start) AS int)"  # noqa: S608
-            " FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid"
-            f" WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {high} AND l.objid = {low} AND l.objsubid = 2"
-            " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        )
-        names = ("pid", "application_name", "user", "session_age_s")
-        return dict(zip(names, found[0])) if found else {}  # noqa: B905  strict= needs Python 3.10
-
     def _closed(self, connection: Any, record: Any = None) -> None:
         if connection is self._lock_holder:
             self._lock_holder = None
-
-    def _compare_start(self, connection: Any) -> None:
-        names = (self._request["version_table_schema"], self._request["version_table"])
-        table = ".".join('"' + name.replace('"', '""') + '"' for name in names if name)
-        found: list[str] = []
-        if rows(connection, f"SELECT CAST(to_regclass({literal(table)}) AS text)")[0][0] is not None:
-            found = [row[0] for row in rows(connection, f"SELECT version_num FROM {table}")]  # noqa: S608
-        self.refuse_other_start(found)
 
     def refuse_other_start(self, found: Sequence[str]) -> None:
         if sorted(found) != sorted(self.revisions):
@@ -456,6 +727,8 @@ class Watch:
         self._events = events
         self._guard = guard
         self._table = (request["version_table_schema"], request["version_table"])
+        self._files: dict[str, str] = request["files"]
+        self._env_py: str = request["env_py"]
         self.remaining: list[list[str]] = request["steps"]
         self.last_call = True
         self.step: Facts = {}
@@ -509,15 +782,15 @@ class Watch:
         settle_order(context)
         plan, heads = context._migrations_fn, context.get_current_heads()
         self._guard.refuse_other_start(heads)
-        steps = [
-            [step.revision.revision, "upgrade" if step.is_upgrade else "downgrade"] for step in plan(heads, context)
-        ]
+        ahead = list(plan(heads, context))
+        steps = [named(step) for step in ahead]
         expected = self.remaining if self.last_call else self.remaining[: len(steps)]
         if steps != expected:
             would, approved = (", ".join(step[0] for step in each)[:400] or "nothing" for each in (steps, expected))
             self._events.refuse(
                 "plan_differs", f"Alembic would do {would}; approved is {approved}.", steps=steps[:1000]
             )
+        self._refuse_other_files(context, ahead)
         schema = context.dialect.default_schema_name
         table = [context.version_table_schema or schema, context.version_table]
         if table != [self._table[0] or schema, self._table[1]]:
@@ -532,6 +805,18 @@ class Watch:
         )  # fmt: skip
         context.on_version_apply_callbacks = (*context.on_version_apply_callbacks, self._version_written)
         context._migrations_fn = functools.partial(self._steps, plan)
+
+    def _refuse_other_files(self, context: Any, ahead: Sequence[Any]) -> None:
+        """The project's own command may load scripts from elsewhere than the approved snapshot."""
+        loaded = {step.revision.revision: step.revision.path for step in ahead if hasattr(step, "revision")}
+        found = [(name, path, self._files.get(name)) for name, path in loaded.items()]
+        if context.script is not None:
+            found.append(("env.py", os.path.join(context.script.dir, "env.py"), self._env_py))
+        for name, path, approved in found:
+            if approved and digest_of(path) != approved:
+                self._events.refuse(
+                    "scripts_differ", f"{path}, from which {name} was loaded, is not the file that was approved. Plan again."
+                )
 
     def _steps(self, plan: Callable[..., Any], heads: Any, context: Any) -> Iterator[Any]:
         for step in plan(heads, context):
@@ -585,6 +870,21 @@ class Watch:
             self._tell("statement_failed", **described(failure.sqlalchemy_exception or failure.original_exception))
 
 
+def named(step: Any) -> list[str]:
+    """What a step of Alembic's does, as the plan says it."""
+    if hasattr(step, "revision"):
+        return [step.revision.revision, "upgrade" if step.is_upgrade else "downgrade"]
+    return [", ".join(step.to_), "stamp"]
+
+
+def digest_of(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return ""
+
+
 # --- the run ---
 
 
@@ -610,20 +910,56 @@ def configured(request: Facts, buffer: io.StringIO) -> Any:
     )
     options.x = list(request["x_arguments"])
     config: Any = Config(ini_section=section, cmd_opts=options, output_buffer=buffer, **cast("Facts", files))
-    os.environ.update(request["extra_environment"])
-    if request["url_delivery"] == "environment":
-        os.environ[name] = request["url"]
-    elif request["url_delivery"] == "x_argument":
+    set_environment(request)
+    if request["url_delivery"] == "x_argument":
         options.x.append(f"{name}={request['url']}")
-    else:
+    elif request["url_delivery"] != "environment":
         config.set_main_option("sqlalchemy.url", request["url"].replace("%", "%%"))
     return config
+
+
+def set_environment(request: Facts) -> None:
+    os.environ.update(request["extra_environment"])
+    if request["url_delivery"] == "environment":
+        os.environ[request["url_delivery_name"]] = request["url"]
+
+
+def hand_over(request: Facts, events: Events) -> None:
+    """Call the project's own command in this process, as its console script would, with our hooks armed."""
+    set_environment(request)
+    sys.argv = list(request["command"])
+    first = sys.argv[0]
+    try:
+        if first == "-m":
+            del sys.argv[0]
+            sys.path.insert(0, os.getcwd())
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        elif first.endswith(".py"):
+            sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
+            runpy.run_path(first, run_name="__main__")
+        else:
+            installed = [script for package in metadata.distributions() for script in package.entry_points]
+            found = [script for script in installed if script.group == "console_scripts" and script.name == first]
+            if not found:
+                events.refuse(
+                    "no_such_command", f"The project's interpreter has no command {first}. Correct the project's command."
+                )
+            code = found[0].load()()
+            if isinstance(code, int) and code:
+                raise SystemExit(code)
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
 
 
 def perform(request: Facts, events: Events, watch: Watch) -> None:
     from alembic import command
 
-    act = command.upgrade if request["mode"] == "upgrade" else command.downgrade
+    if request["command"]:
+        watch.last_call = False  # importing the project may call Alembic too
+        hand_over(request, events)
+        return
+    act = {"upgrade": command.upgrade, "downgrade": command.downgrade, "stamp": command.stamp}[request["mode"]]
     buffer = io.StringIO()
     config = configured(request, buffer)
     if request["offline_range"]:
@@ -659,7 +995,7 @@ def main() -> NoReturn:
     die_with(supervisor, moved_up(lifeline))
     request = json.loads(first_line(request_pipe))
     events = Events(moved_up(event_pipe))
-    confine(request["memory_bytes"])
+    confine(request["memory_bytes"], request["processes"])
     sys.argv = ["alembic", request["mode"]]
     guard = Guard(request, events, moved_up(request_pipe))
     watch = Watch(request, events, guard)
@@ -678,6 +1014,8 @@ def main() -> NoReturn:
         ok = bool(request["offline_range"]) or complete(events, guard, watch)
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of the project too
         tell_failure(events, watch, error)
+    if left := left_behind(supervisor):
+        events.emit("left_behind", count=left)
     events.emit("finished", ok=ok, connections=guard.connections, **watch.told)
     leave(COMPLETE if ok else INCOMPLETE)
 

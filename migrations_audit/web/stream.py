@@ -19,7 +19,6 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import get_user
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import close_old_connections
 from django.http import HttpRequest
 from redis.exceptions import RedisError
@@ -27,6 +26,7 @@ from redis.exceptions import RedisError
 from migrations_audit import dispatch
 from migrations_audit.models import LogLine
 from migrations_audit.queries import live
+from migrations_audit.sessions import SessionStore
 from migrations_audit.web.text import visible
 
 logger = logging.getLogger(__name__)

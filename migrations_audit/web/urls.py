@@ -28,6 +28,7 @@ urlpatterns = [
     path("targets/<int:pk>/check", _signed_in(targets.check), name="check"),
     path("targets/<int:pk>/upgrade", _signed_in(targets.upgrade), name="upgrade"),
     path("targets/<int:pk>/rollback", _signed_in(targets.rollback), name="rollback"),
+    path("targets/<int:pk>/adopt", _signed_in(targets.adopt), name="adopt"),
     path("targets/<int:pk>/forget", _signed_in(targets.forget), name="forget"),
     path("audit/", _signed_in(audit.page), name="audit"),
     path("audit/export", _signed_in(audit.export), name="audit_export"),

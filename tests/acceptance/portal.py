@@ -21,7 +21,7 @@ from django.db import connection
 from migrations_audit import sealing
 from migrations_audit.actions import runs, sweeps
 from migrations_audit.actors import worker
-from migrations_audit.models import MigrationRun, Project
+from migrations_audit.models import MigrationRun, Project, Target
 from migrations_audit.states import Operation
 from tests import people
 from tests.engine import runnable
@@ -106,7 +106,7 @@ class Web:
             "--port",
             str(port),
         ]
-        command += ["--timeout-graceful-shutdown", "3", "--no-access-log"]
+        command += ["--timeout-graceful-shutdown", "3", "--no-access-log", "--no-proxy-headers"]
         log = self.folder / "web.log"
         with log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -143,11 +143,31 @@ class Portal:
 
     def register(self, target_url: str, folder: Path, **more: object) -> people.Place:
         """Register the project in ``folder`` as it stands, and the database behind ``target_url`` as its target."""
+        project, reference = self._project(folder, **more), _sealed(target_url)
+        return people.make_place(
+            slug=project.slug, project=project, url_reference=reference, lock_budget_s=5, deadline_s=30
+        )
+
+    def register_beside(self, place: people.Place, target_url: str, folder: Path, **more: object) -> people.Place:
+        """The same in the environment of ``place``: a database belongs to one environment, and may hold several chains."""
+        project, reference = self._project(folder, **more), _sealed(target_url)
+        target = Target.objects.create(
+            project=project, environment=place.environment, slug="main", url_reference=reference
+        )
+        return people.Place(place.environment, project, target, place.people)
+
+    def register_again(self, place: people.Place, target_url: str) -> people.Place:
+        """Another database of the project of ``place``, in an environment of its own."""
         slug = f"a{self.places}"
         self.places += 1
-        project = Project.objects.create(slug=slug, name=slug.upper(), folder=str(folder), **more)
-        reference = f"sealed:{sealing.seal(target_url, keys=settings.PORTAL_SEALING_KEYS)}"
-        return people.make_place(slug=slug, project=project, url_reference=reference, lock_budget_s=5, deadline_s=30)
+        return people.make_place(
+            slug=slug, project=place.target.project, url_reference=_sealed(target_url), lock_budget_s=5, deadline_s=30
+        )
+
+    def _project(self, folder: Path, **more: object) -> Project:
+        slug = f"a{self.places}"
+        self.places += 1
+        return Project.objects.create(slug=slug, name=slug.upper(), folder=str(folder), **more)
 
     def planned(
         self, place: people.Place, *, revision: str = "head", operation: Operation = Operation.UPGRADE
@@ -189,6 +209,10 @@ class Portal:
 
     def _story(self) -> str:
         return f"workers said: {self.workers.said()[-1500:]}"
+
+
+def _sealed(target_url: str) -> str:
+    return f"sealed:{sealing.seal(target_url, keys=settings.PORTAL_SEALING_KEYS)}"
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""Ask for an upgrade or a rollback of one target."""
+"""Ask for an upgrade, a rollback or an adoption of one target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from migrations_audit.states import Operation
 
 
 class Command(PersonalCommand):
-    help = "Ask for an upgrade or a rollback of one target. Prints the run's number."
+    help = "Ask for an upgrade, a rollback or an adoption of one target. Prints the run's number."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -23,7 +23,13 @@ class Command(PersonalCommand):
         )
         parser.add_argument("--reason", required=True)
         parser.add_argument("--ticket", default="")
-        parser.add_argument("--rollback", action="store_true", help="Go back instead of forward.")
+        way = parser.add_mutually_exclusive_group()
+        way.add_argument("--rollback", action="store_true", help="Go back instead of forward.")
+        way.add_argument(
+            "--adopt",
+            action="store_true",
+            help="Note the revision of a database that Alembic did not make; execute nothing.",
+        )
         parser.add_argument("--rolls-back", type=int, metavar="RUN", help="The run that a rollback takes back.")
 
     def act(self, **options: Any) -> Exit:
@@ -33,9 +39,15 @@ class Command(PersonalCommand):
             revision=options["revision"],
             reason=options["reason"],
             ticket=options["ticket"],
-            operation=Operation.ROLLBACK if options["rollback"] else Operation.UPGRADE,
+            operation=_operation(options),
             rolls_back=options["rolls_back"],
         )
         self.say(str(run.number))
         self.remark(f"{run} is {run.get_state_display()}. {run.sentence}")
         return Exit.ANSWERED
+
+
+def _operation(options: dict[str, Any]) -> Operation:
+    if options["adopt"]:
+        return Operation.ADOPT
+    return Operation.ROLLBACK if options["rollback"] else Operation.UPGRADE

@@ -50,6 +50,12 @@ def rollback(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_POST
+def adopt(request: HttpRequest, pk: int) -> HttpResponse:
+    """Adopt: ask for a run that notes the revision of a database which nobody's Alembic made."""
+    return _request(request, pk, Operation.ADOPT)
+
+
+@require_POST
 def forget(request: HttpRequest, pk: int) -> HttpResponse:
     """Forget identity, because the database was replaced on purpose."""
     try:
