@@ -45,6 +45,7 @@ class ScriptConfiguration:
     working_directory: str
     script_location: str
     version_locations: tuple[str, ...]
+    names_version_locations: bool
     recursive: bool
     prepend_sys_path: tuple[str, ...]
     sourceless: bool
@@ -55,16 +56,19 @@ def read(files: Mapping[str, bytes], *, config_path: str, ini_section: str) -> S
     of the ``pyproject.toml`` beside it.
 
     The working directory is the folder of the configuration. Only when no ``env.py`` is found from there and one is found
-    from the project's folder, it is the project's folder (``alembic -c config/alembic.ini``).
+    from the project's folder, it is the project's folder (``alembic -c config/alembic.ini``). A configuration that says no
+    ``script_location`` means its own folder when ``env.py`` lies there, as Flask-Migrate's does.
 
     Raises ConfigurationRefused: the file is absent or unreadable, section or ``script_location`` are absent, or a path is
     absolute, leaves the folder, or names an installed package (``package:path``). ``%(here)s`` is allowed.
     """
     options = _Options(files, config_path=config_path, ini_section=ini_section)
+    beside = posixpath.dirname(config_path) or "."
     location = options.text("script_location")
+    if location is None and posixpath.normpath(posixpath.join(beside, "env.py")) in files:
+        location = "."  # Flask-Migrate's own configuration says nothing: its command knows the folder
     if location is None:
         raise options.nothing_said()
-    beside = posixpath.dirname(config_path) or "."
     working_directory = next(
         (base for base in (beside, ".") if posixpath.normpath(posixpath.join(base, location, "env.py")) in files),
         beside,
@@ -80,6 +84,7 @@ def read(files: Mapping[str, bytes], *, config_path: str, ini_section: str) -> S
         script_location=script_location,
         version_locations=tuple(dict.fromkeys(inside.path(item, "version_locations") for item in versions))
         or (posixpath.normpath(posixpath.join(script_location, "versions")),),
+        names_version_locations=bool(versions),
         recursive=options.flag("recursive_version_locations"),
         prepend_sys_path=tuple(inside.path(item, "prepend_sys_path") for item in sys_path),
         sourceless=options.flag("sourceless"),

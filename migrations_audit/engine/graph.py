@@ -26,8 +26,9 @@ def read(files: Mapping[str, bytes], *, config_path: str, ini_section: str) -> t
     Revisions stand in the order in which Alembic reads their files; with several branches the order of steps depends on
     it. ``heads`` are the effective ones, sorted, and empty when a problem is fatal. Nothing is raised: what is wrong comes
     back as problems. Fatal are those of the configuration and of single files, and ``env_missing``,
-    ``env_chooses_folders``, ``no_revisions``, ``forbidden_characters``, ``reserved_word``, ``duplicate_revision``,
-    ``missing_parent``, ``missing_dependency``, ``label_clash`` and ``cycle``. Not fatal are ``long_revision``,
+    ``env_chooses_folders`` (unless the configuration names version_locations), ``no_revisions``, ``forbidden_characters``,
+    ``reserved_word``, ``duplicate_revision``, ``missing_parent``, ``missing_dependency``, ``label_clash`` and ``cycle``. Not
+    fatal are ``long_revision``,
     ``label_unusable``, ``labels_not_literal``, ``several_heads``, ``folder_missing`` and ``sourceless``.
 
     While a file cannot be read, names and links between the others are not judged.
@@ -114,10 +115,15 @@ def _environment_problems(
     if path not in files:
         yield types.Problem("env_missing", path, f"There is no {path}. Check script_location in the configuration.")
     elif _chooses_folders(files[path]):
-        sentence = (
-            f"{path} sets the version folders itself, so that only running it could tell which revisions there are."
+        # With the folders named, a plan can be made; the runner refuses when Alembic then has other steps or other files.
+        known = settings.names_version_locations
+        hint = (
+            "The folders that the configuration names are taken; a run that finds others is refused."
+            if known
+            else "Name the folders of this target in the configuration, as version_locations."
         )
-        yield types.Problem("env_chooses_folders", path, sentence)
+        sentence = f"{path} sets the version folders itself, so that only running it can tell which they are. {hint}"
+        yield types.Problem("env_chooses_folders", path, sentence, fatal=not known)
     for location in settings.version_locations:
         if not any(_is_below(each, location) for each in files):
             sentence = f"The version folder {location} holds no file. Alembic passes over it without a word."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from migrations_audit.engine.configuration import ScriptConfiguration
 from migrations_audit.errors import PortalError
 from migrations_audit.models import Project
 from migrations_audit.models.projects import Launcher
@@ -38,6 +39,11 @@ def words(project: Project, *, operation: Operation, destination: str) -> tuple[
         )
     filled = {"{direction}": DIRECTIONS[operation], "{revision}": destination}
     return tuple(_filled(word, filled) for word in project.command)
+
+
+def working_directory(project: Project, configuration: ScriptConfiguration) -> str:
+    """Where the runner is started, relative to the project's folder: a command of the project's own in that folder itself."""
+    return "." if project.launcher == Launcher.COMMAND else configuration.working_directory
 
 
 def _filled(word: str, filled: Mapping[str, str]) -> str:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from migrations_audit.actions import plans
-from migrations_audit.engine import children, fence, launch, process, target, types
+from migrations_audit.engine import children, dialects, launch, process, types
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import places, runner_request
+from migrations_audit.execution import commands, places, runner_request
 from migrations_audit.execution.blocking import BlockerWatch
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.narration import Narrator
@@ -52,6 +52,7 @@ class Subject:
     url: TargetUrl
     folder: Path
     scripts: places.Scripts
+    interpreter: str
     confinement: launch.Confinement
 
 
@@ -106,10 +107,10 @@ def _once(subject: Subject, limits: types.RunLimits, *, narrator: Narrator, hear
         with watch:
             return process.run(
                 request=runner_request.online(run=run, plan=subject.plan, url=subject.url, configuration=configuration),
-                interpreter=places.interpreter_of(run.target.project),
+                interpreter=subject.interpreter,
                 confinement=subject.confinement,
                 snapshot=subject.folder,
-                folder=subject.folder / configuration.working_directory,
+                folder=subject.folder / commands.working_directory(run.target.project, configuration),
                 limits=limits,
                 on_event=narrator.event,
                 on_output=narrator.output,
@@ -117,14 +118,14 @@ def _once(subject: Subject, limits: types.RunLimits, *, narrator: Narrator, hear
                 stop=stop,
                 interrupt=lambda: _interrupt(subject),
             )
-    except (children.CannotStart, process.ForbiddenVariable, places.NoInterpreter) as error:
+    except (children.CannotStart, process.ForbiddenVariable) as error:
         sentence = f"The runner could not be started: {error.message} Nothing was sent."
         raise Ended(RunState.ERROR, error.code, sentence) from error
 
 
 def _interrupt(subject: Subject) -> None:
     try:
-        fence.cancel(subject.url, prefix=places.tag_of(subject.run))
+        dialects.cancel(subject.url, prefix=places.tag_of(subject.run), sessions=places.sessions_of(subject.run))
     except PortalError as error:
         logger.warning("%s: the server was not asked to cancel: %s", subject.run, error.message)
 
@@ -133,8 +134,13 @@ def _is_as_approved(subject: Subject) -> bool:
     """Whether nothing of the failed attempt is left: its sessions are gone, rows and catalog are those of the plan."""
     project = subject.run.target.project
     try:
-        fenced = fence.fence(subject.url, prefix=places.prefix_of(subject.run), budget_s=FENCE_BUDGET_S)
-        reading = target.read(
+        fenced = dialects.fence(
+            subject.url,
+            prefix=places.prefix_of(subject.run),
+            sessions=places.sessions_of(subject.run),
+            budget_s=FENCE_BUDGET_S,
+        )
+        reading = dialects.read(
             subject.url,
             version_table=project.version_table,
             version_schema=project.version_table_schema,

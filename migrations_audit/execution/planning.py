@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from migrations_audit.execution import adopting, commands, observing, places, ru
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.models import MigrationRun, Observation, Plan
 from migrations_audit.models.projects import Launcher
+from migrations_audit.queries import leftovers
 from migrations_audit.states import Operation, RunState, TargetStatus
 
 logger = logging.getLogger(__name__)
@@ -70,15 +72,15 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
     look = observing.look(run.target, actor=worker(actor_name), purpose="plan", run=run)
     if look.reading is None or look.scripts is None or look.url is None:
         raise CannotPlan(look.observation.sentence, code=look.observation.error_code or "unreadable_scripts")
-    if look.observation.status == TargetStatus.WRONG_DATABASE:
-        raise CannotPlan(look.observation.sentence, code="wrong_database")
-    if look.observation.status == TargetStatus.UNREADABLE_SCRIPTS:
-        raise CannotPlan(look.observation.sentence, code="unreadable_scripts")
-    if look.reading.pooled:
+    _refuse_unplannable(run, look.observation, is_pooled=look.reading.pooled)
+    left = leftovers.of_reading(
+        run.target, rows=look.reading.revisions or (), fingerprint=look.reading.catalog.fingerprint
+    )
+    if left is not None:
         raise CannotPlan(
-            f"A connection pooler stands before {run.target}. A run needs one session from its begin to its end, which a pooler "
-            "does not promise: use a direct address.",
-            code="pooler",
+            f"{left} left it {left.reason_code.replace('_', ' ')}, and it is read as it was left then. Its evidence lists what "
+            f"differs. Repair {run.target} by hand and check it, or accept it as it is on the page of run {left.number}.",
+            code="left_partly_applied",
         )
     resolution = resolve.resolve(
         look.scripts.graph,
@@ -96,11 +98,15 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         from_revisions=resolution.start,
         to_revisions=resolution.result,
         destination=[resolve.argument(resolution)],
-        steps=[step.as_dict() for step in resolution.steps],
+        steps=[
+            replace(step, transactional=step.transactional and look.reading.transactional_ddl).as_dict()
+            for step in resolution.steps
+        ],
         sql=sql.sql or "",
         sql_reason=sql.reason,
         findings=[
             *_of_reading(look.observation),
+            *_of_engine(look.reading, resolution),
             *_findings(look.scripts.graph, resolution),
             *(
                 adopting.findings(run, look.reading, resolution.result)
@@ -160,12 +166,38 @@ def unpack(project: Any, scripts: places.Scripts, folder: Path) -> None:
     )
 
 
+def _refuse_unplannable(run: MigrationRun, observation: Observation, *, is_pooled: bool) -> None:
+    if observation.status in (TargetStatus.WRONG_DATABASE, TargetStatus.UNREADABLE_SCRIPTS):
+        raise CannotPlan(observation.sentence, code=observation.status)
+    if is_pooled:
+        raise CannotPlan(
+            f"A connection pooler stands before {run.target}. A run needs one session from its begin to its end, which a pooler "
+            "does not promise: use a direct address.",
+            code="pooler",
+        )
+
+
 def _of_reading(observation: Observation) -> list[dict[str, Any]]:
     """A plan may start from a version that went back, or from one that lacks tables; whoever approves it reads so."""
     if observation.status not in (TargetStatus.REGRESSED, TargetStatus.TABLES_MISSING):
         return []
     place = observation.target.label
     return [{"code": observation.status, "severity": "warning", "place": place, "sentence": observation.sentence}]
+
+
+def _of_engine(reading: types.Reading, resolution: types.Resolution) -> list[dict[str, Any]]:
+    """What this engine cannot promise, said once and not of every step."""
+    if reading.transactional_ddl or not resolution.steps:
+        return []
+    return [
+        {
+            "code": "ddl_not_rolled_back",
+            "severity": "warning",
+            "place": "",
+            "sentence": f"This engine cannot roll back DDL ({reading.engine.label}): if a revision fails, part of it stays, and "
+            "the run cannot simply be repeated.",
+        }
+    ]
 
 
 def _findings(graph: types.Graph, resolution: types.Resolution) -> list[dict[str, Any]]:
@@ -184,13 +216,15 @@ def _findings(graph: types.Graph, resolution: types.Resolution) -> list[dict[str
                     "sentence": f"{step.revision} works outside a transaction, or may do so. If it fails, part of it stays.",
                 }
             )
-        if resolution.operation is Operation.UPGRADE and not known[step.revision].has_downgrade:
+        if resolution.operation is not Operation.ADOPT and not known[step.revision].has_downgrade:
+            back = resolution.operation is Operation.ROLLBACK
             findings.append(
                 {
                     "code": "no_downgrade",
-                    "severity": "warning",
+                    "severity": "error" if back else "warning",
                     "place": step.path,
-                    "sentence": f"{step.revision} has no downgrade; it cannot be rolled back by Alembic.",
+                    "sentence": f"{step.revision} has no downgrade; "
+                    + ("this rollback will fail there." if back else "it cannot be rolled back by Alembic."),
                 }
             )
     return findings

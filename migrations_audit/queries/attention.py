@@ -18,7 +18,10 @@ _S = RunState
 # Worst first; the place in this list is the rank.
 KINDS = (
     "outcome_unknown",
+    "worker_silent",
     "wrong_database",
+    "regressed",
+    "tables_missing",
     "unreachable",
     "unreadable",
     "production_behind",
@@ -81,6 +84,8 @@ def of_runs(runs: Iterable[MigrationRun], *, now: datetime, heard_queues: Collec
         state, queue = run.run_state, run.target.environment.queue
         if state is _S.OUTCOME_UNKNOWN:
             items.append(Item("outcome_unknown", run.sentence, target=run.target, run=run))
+        if is_silent(run, now=now):
+            items.append(Item("worker_silent", silent_sentence(run), target=run.target, run=run))
         if state in (_S.REQUESTED, _S.QUEUED, _S.OUTCOME_UNKNOWN) and queue not in heard_queues:
             sentence = f"It waits for a worker, and no live worker consumes the queue {queue}. Start one."
             items.append(Item("no_worker", sentence, target=run.target, run=run))
@@ -88,6 +93,20 @@ def of_runs(runs: Iterable[MigrationRun], *, now: datetime, heard_queues: Collec
             sentence = f"It has been {run.get_state_display()} for {_hours(now - since)}. {run.sentence}"
             items.append(Item("waits_long", sentence, target=run.target, run=run))
     return items
+
+
+def is_silent(run: MigrationRun, *, now: datetime) -> bool:
+    """Whether the worker that has the run gave no sign of life within its lease, and no sweep has taken note of that yet."""
+    return run.run_state is _S.RUNNING and run.lease_expires_at is not None and run.lease_expires_at <= now
+
+
+def silent_sentence(run: MigrationRun) -> str:
+    """What the page says while that is so, whoever else is at work: the row alone would still say running."""
+    return (
+        f"{run.worker} has given no sign of life within its lease, which ended at {run.lease_expires_at:%H:%M:%S} UTC. "
+        f"What reached {run.target} is unknown. A sweep takes note of it and has it read; if this stays, no worker consumes the queues portal "
+        f"and {run.target.environment.queue}: start one."
+    )
 
 
 def _said(target: Target, standing: Standing) -> tuple[str, str] | None:

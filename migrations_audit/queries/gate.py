@@ -31,6 +31,8 @@ class Answer(StrEnum):
     SEVERAL_HEADS = "several_heads"
     NOT_INITIALISED = "not_initialised"
     WRONG_DATABASE = "wrong_database"
+    REGRESSED = "regressed"
+    TABLES_MISSING = "tables_missing"
     COULD_NOT_READ = "could_not_read"
 
 
@@ -148,6 +150,8 @@ def _unreadable(gate: Gate, observation: Observation) -> Gate | None:
 def _compare(gate: Gate, observation: Observation) -> Gate:
     status = TargetStatus(observation.status)
     rows = tuple(observation.revisions or ())
+    if status in (TargetStatus.REGRESSED, TargetStatus.TABLES_MISSING):
+        return _said(gate, observation, Answer(status.value))
     if gate.expected == HEAD:
         answer = {
             TargetStatus.IN_SYNC: Answer.IN_SYNC,
@@ -223,6 +227,8 @@ def _said(
         Answer.UNKNOWN_REVISION: f"the scripts cannot compare that with {gate.expected}",
         Answer.SEVERAL_HEADS: "the scripts have several heads",
         Answer.NOT_INITIALISED: "no revision was ever applied by Alembic",
+        Answer.REGRESSED: _clause(observation.sentence),
+        Answer.TABLES_MISSING: _clause(observation.sentence),
         Answer.COULD_NOT_READ: _clause(observation.sentence),
     }[answer]
     found = rows_text(observation.revisions)

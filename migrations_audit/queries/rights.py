@@ -46,6 +46,7 @@ class Buttons:
     cancel: bool
     verify_again: bool
     close_unknown: bool
+    accept_leftovers: bool
     plan_rollback: bool
 
     @property
@@ -60,6 +61,7 @@ class Buttons:
                 self.cancel,
                 self.verify_again,
                 self.close_unknown,
+                self.accept_leftovers,
                 self.plan_rollback,
             )
         )
@@ -116,9 +118,18 @@ def match_of(
 
 
 def buttons_of(
-    run: MigrationRun, *, rights: Rights, standing: Sequence[Approval], now: datetime, is_blocked: bool = False
+    run: MigrationRun,
+    *,
+    rights: Rights,
+    standing: Sequence[Approval],
+    now: datetime,
+    is_blocked: bool = False,
+    is_left_half: bool = False,
 ) -> Buttons:
-    """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back."""
+    """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back.
+
+    ``is_blocked``: another run is live on the target; ``is_left_half``: what this one left there waits to be accepted.
+    """
     state = run.run_state
     mine = {item.decision for item in standing if item.person_id == rights.user_id}
     is_requester = rights.user_id is not None and run.requester_id == rights.user_id
@@ -136,6 +147,7 @@ def buttons_of(
         cancel=can_stop and (is_requester or rights.holds(Role.OPERATOR)),
         verify_again=_waits_for_its_time(run, now) and (is_requester or rights.holds(Role.OPERATOR)),
         close_unknown=state is S.OUTCOME_UNKNOWN and not _is_being_read(run, now) and rights.holds(Role.ADMINISTRATOR),
+        accept_leftovers=is_left_half and (rights.holds(Role.OPERATOR) or rights.holds(Role.ADMINISTRATOR)),
         plan_rollback=state is S.APPLIED and run.operation == "upgrade" and rights.holds(Role.REQUESTER),
     )
 

@@ -17,13 +17,15 @@ from migrations_audit.models import (
     RunStep,
 )
 from migrations_audit.models.approvals import Decision
-from migrations_audit.queries import audit, progress, rights, workers
+from migrations_audit.queries import attention, audit, leftovers, progress, rights, workers
 from migrations_audit.states import RunState
 
 HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
 """What a list of runs with their plans does without."""
 
 LOG_TAIL = 500
+MOST_OF_A_TAIL = 300_000
+"""Characters. Five hundred of the longest lines would be a page of ten megabytes."""
 MOST_EVENTS = 500
 
 FOR_A_WORKER = (RunState.REQUESTED, RunState.QUEUED, RunState.OUTCOME_UNKNOWN)
@@ -75,6 +77,8 @@ class RunPage:
     next_step: str
     blocked_by: MigrationRun | None
     is_unheard: bool
+    silence: str
+    """Why nobody can say that it is running, although its row says so; empty otherwise."""
     slots: Sequence[Slot]
     decisions: Sequence[Approval]
     my_role_counts: bool
@@ -114,7 +118,15 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         .select_related("target")
         .first()
     )
-    buttons = rights.buttons_of(run, rights=held, standing=standing, now=now, is_blocked=blocked_by is not None)
+    left = leftovers.of_newest_reading(run.target) if run.reason_code in leftovers.CODES else None
+    buttons = rights.buttons_of(
+        run,
+        rights=held,
+        standing=standing,
+        now=now,
+        is_blocked=blocked_by is not None,
+        is_left_half=left is not None and left.number == run.number,
+    )
     approvers = rights.approvers_in([environment.pk]).get(environment.pk, {})
     slots = _slots(run, standing, approvers)
     steps = list(RunStep.objects.filter(run=run))
@@ -126,6 +138,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         next_step=progress.next_step(run, buttons=buttons, blocked_by=blocked_by, now=now),
         blocked_by=blocked_by,
         is_unheard=run.run_state in FOR_A_WORKER and environment.queue not in workers.heard_queues(now=now),
+        silence=attention.silent_sentence(run) if attention.is_silent(run, now=now) else "",
         slots=slots,
         decisions=decisions,
         my_role_counts=any(slot.approval is None and slot.role in held.approver_roles for slot in slots),
@@ -140,7 +153,13 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
 
 def log_tail(run: MigrationRun) -> LogTail:
     """The newest lines of the log."""
-    return LogTail(lines=list(LogLine.objects.filter(run=run).order_by("-seq")[:LOG_TAIL])[::-1])
+    lines, length = [], 0
+    for line in LogLine.objects.filter(run=run).order_by("-seq")[:LOG_TAIL].iterator(chunk_size=50):
+        length += len(line.text)
+        if lines and length > MOST_OF_A_TAIL:
+            break
+        lines.append(line)
+    return LogTail(lines=lines[::-1])
 
 
 def _slots(

@@ -1,4 +1,8 @@
-"""The script files of a plan, as people read them before they approve. Only what has the approved digest is shown."""
+"""The script files of a plan, as people read them before they approve. Only what has the approved digest is shown.
+
+What stands in the place of a password is masked, and nothing around it, and the lines are told: an approver must know that there is
+something that the page does not show.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import tokenize
 from dataclasses import dataclass
 from typing import Any
 
+from migrations_audit import masking
 from migrations_audit.models import Plan, Snapshot
 
 LONGEST_SOURCE = 1_000_000
@@ -16,11 +21,12 @@ LONGEST_SOURCE = 1_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """One step with the text of its file. ``problem`` says why there is no text."""
+    """One step with the text of its file. ``problem`` says why there is none; ``masked`` are the lines with a hidden password."""
 
     step: dict[str, Any]
     text: str
     problem: str = ""
+    masked: tuple[int, ...] = ()
 
 
 def plan_sources(plan: Plan) -> list[Source]:
@@ -59,7 +65,8 @@ def _source(step: dict[str, Any], contents: dict[str, bytes] | None) -> Source:
         return Source(
             step, "", f"The file {path} is not the one of the plan: its SHA-256 differs. Do not approve this plan."
         )
-    return Source(step, _decoded(content))
+    shown = masking.mask(_decoded(content), is_python=path.endswith(".py"))
+    return Source(step, shown.text, masked=shown.lines)
 
 
 def _decoded(content: bytes) -> str:

@@ -111,6 +111,9 @@ def sqlstate(error: BaseException) -> str:
     for each in chain(error):
         for origin in (getattr(each, "orig", None), each):
             code = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
+            arguments = getattr(origin, "args", ())  # there may be no original exception
+            if code is None and arguments and isinstance(arguments[0], dict):  # pg8000
+                code = arguments[0].get("C")
             if isinstance(code, str):
                 return code
     return ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from django import template
 from django.utils.html import format_html, format_html_join
@@ -11,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from migrations_audit.models import Evidence, MigrationRun, RunStep
 from migrations_audit.queries.standing import Standing
-from migrations_audit.states import Verdict
+from migrations_audit.states import Engine, Verdict
 from migrations_audit.templatetags.shapes import SHAPES
 from migrations_audit.web import text
 
@@ -75,6 +76,7 @@ ATTENTION = {
     "outcome_unknown": ("bad", "question"),
     "production_behind": ("warn", "down"),
     "contradicted": ("bad", "alert"),
+    "worker_silent": ("bad", "question"),
     "no_worker": ("bad", "unplugged"),
     "waits_long": ("warn", "clock"),
 }
@@ -233,3 +235,26 @@ def headlines(lines: Sequence[str]) -> list[str]:
     if len(lines) <= SHORT_DIFFERENCE:
         return list(lines)
     return [line for line in lines if line[2:].startswith(WHOLE_OBJECTS)][:SHORT_DIFFERENCE]
+
+
+@register.filter
+def engine(identity: Mapping[str, Any]) -> str:
+    """The engine of a stored identity, by the name that people know."""
+    return _engine_of(identity).label
+
+
+@register.filter
+def transactional_ddl(identity: Mapping[str, Any]) -> bool:
+    """Whether a revision that fails leaves nothing behind in the database of a stored identity."""
+    return _engine_of(identity).transactional_ddl
+
+
+@register.filter
+def endpoint(stored: Mapping[str, Any]) -> str:
+    """A stored endpoint; a file has no host."""
+    where = f"{stored['user']}@{stored['host']}:{stored['port']}/"
+    return f"{where if stored['host'] else ''}{stored['database']}"
+
+
+def _engine_of(identity: Mapping[str, Any]) -> Engine:
+    return Engine(identity.get("engine", Engine.POSTGRESQL))

@@ -28,6 +28,14 @@ def portal(django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPath
         patch.setenv("PORTAL_PROJECT_ROOTS", ",".join(allowed))
         patch.setattr(settings, "PORTAL_PROJECT_ROOTS", allowed)
         patch.setattr(settings, "PORTAL_RESEND_S", 2)
+        files = folder / "files"
+        files.mkdir()
+        files.chmod(0o777)  # of a runner with another account too
+        patch.setenv("PORTAL_SQLITE_ROOTS", str(files))
+        patch.setattr(settings, "PORTAL_SQLITE_ROOTS", [str(files)])
+        # Portals of other test processes number their runs alike and share the targets' server: a fence goes by this name.
+        patch.setenv("PORTAL_NAME", name.replace("_", "-"))
+        patch.setattr(settings, "PORTAL_NAME", name.replace("_", "-"))
         workers = portals.Workers(portals.database_url(name), folder)
         web = portals.Web(portals.database_url(name), folder)
         try:

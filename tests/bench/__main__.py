@@ -11,14 +11,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import django
 import psycopg
 from django.core.management import call_command
 
 from opsportal.local import postgres, valkey
+
+if TYPE_CHECKING:
+    from tests.bench.portal_side import PortalSide, Spent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MARKETEDGE = ROOT / "opsportal" / "demo" / "marketedge"
@@ -56,24 +62,39 @@ def alembic(url: str, *words: str) -> None:
     subprocess.run(command, cwd=MARKETEDGE, env=environment, check=True, capture_output=True)
 
 
-def bench(rounds: int, readings: int, target_server: postgres.Postgres) -> None:
+def bench(options: argparse.Namespace, target_server: postgres.Postgres) -> None:
     from tests.bench import portal_side  # Django is set up by now
 
     targets = Targets(target_server)
     side = portal_side.PortalSide(MARKETEDGE)
     side.run_to_verdict(targets.fresh())  # warms caches on both sides
     alembic(targets.fresh(), "upgrade", "003")
+    bench_runs(options.rounds, side, targets)
+    current = bench_readings(options.readings, side, targets)
+    with workers():
+        bench_clicks(options.rounds, side, targets)
+        bench_fleet(options.fleet, side, targets, current=current)
+
+
+def bench_runs(rounds: int, side: PortalSide, targets: Targets) -> None:
     bare: list[float] = []
-    whole: list[float] = []
+    spent: list[Spent] = []
     for _ in range(rounds):  # alternating, so that a busy minute hits both alike
         bare_url, portal_url = targets.fresh(), targets.fresh()
         bare.append(timed(lambda url=bare_url: alembic(url, "upgrade", "003")))  # type: ignore[misc]
-        whole.append(side.run_to_verdict(portal_url))
+        spent.append(side.run_to_verdict(portal_url))
+    whole = [each.whole for each in spent]
     print(f"\n002 → 003 of the story, {rounds} rounds, alternating")
     print(f"  bare `alembic upgrade 003`            {summary(bare)}")
     print(f"  portal, claim to verdict              {summary(whole)}")
+    print(f"    of that, the runner                 {summary([each.child for each in spent])}")
+    print(f"    of that, around the runner          {summary([each.whole - each.child for each in spent])}")
     ours, theirs = statistics.median(whole), statistics.median(bare)
     print(f"  ratio {ours / theirs:.2f}, added {ours - theirs:.3f} s")
+
+
+def bench_readings(readings: int, side: PortalSide, targets: Targets) -> float:
+    """Print, and return the mean seconds of one `alembic current`."""
     url = targets.fresh()
     place = side.place(url)
     reading = [timed(lambda: side.observe(place)) for _ in range(readings)]
@@ -84,12 +105,64 @@ def bench(rounds: int, readings: int, target_server: postgres.Postgres) -> None:
     print(f"  `alembic current`                     {summary(current)}, total {sum(current):.1f} s")
     print(f"  portal observation                    {summary(reading)}, total {sum(reading):.1f} s")
     print(f"  ratio {sum(reading) / sum(current):.3f} (1 : {sum(current) / sum(reading):.0f})")
+    return statistics.mean(current)
+
+
+def bench_clicks(rounds: int, side: PortalSide, targets: Targets) -> None:
+    side.click_to_verdict(targets.fresh())
+    bare: list[float] = []
+    claimed: list[float] = []
+    ended: list[float] = []
+    for _ in range(rounds):
+        bare_url, portal_url = targets.fresh(), targets.fresh()
+        bare.append(timed(lambda url=bare_url: alembic(url, "upgrade", "003")))  # type: ignore[misc]
+        to_claim, to_verdict = side.click_to_verdict(portal_url)
+        claimed.append(to_claim)
+        ended.append(to_verdict)
+    print(f"\nThe same through the broker and a worker process, {rounds} rounds, alternating")
+    print(f"  bare `alembic upgrade 003`            {summary(bare)}")
+    print(f"  Run now to the claim                  {summary(claimed)}")
+    print(f"  Run now to the verdict                {summary(ended)}")
+    print(f"  ratio {statistics.median(ended) / statistics.median(bare):.2f}")
+
+
+def bench_fleet(count: int, side: PortalSide, targets: Targets, *, current: float) -> None:
+    urls = [targets.fresh() for _ in range(min(count, 50))]
+    side.observe_fleet(urls[:2], 4)
+    spent = side.observe_fleet(urls, count)
+    bare = timed(lambda: two_at_once([lambda url=url: alembic(url, "current") for url in urls[:40]]))  # type: ignore[misc]
+    per_target = bare / min(len(urls), 40)
+    print(f"\n{count} targets in {len(urls)} databases, read by two worker processes")
+    print(f"  portal                                total {spent:.1f} s, {count / spent:.0f} a second")
+    print(f"  `alembic current`, two at once        {1 / per_target:.1f} a second, measured on {min(len(urls), 40)}")
+    print(
+        f"  ratio {spent / (per_target * count):.3f}; one after the other it would be {spent / (current * count):.3f}"
+    )
+
+
+def two_at_once(acts: list[Callable[[], object]]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda act: act(), acts))
+
+
+@contextmanager
+def workers() -> Iterator[None]:
+    """A Celery worker with two processes for the benchmark's queue."""
+    command = [sys.executable, "-m", "celery", "-A", "opsportal", "worker", "-c", "2", "-Q", "portal,target-bench"]
+    command += ["--without-gossip", "--without-mingle", "-l", "ERROR"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="dev.py bench")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--readings", type=int, default=100)
+    parser.add_argument("--fleet", type=int, default=1_000)
     options = parser.parse_args(words)
     folder = Path(tempfile.mkdtemp(prefix="opsportal-bench-"))
     folder.chmod(0o711)
@@ -112,7 +185,7 @@ def main(words: list[str]) -> int:
             )
             django.setup()
             call_command("migrate", verbosity=0)
-            bench(options.rounds, options.readings, target)
+            bench(options, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0

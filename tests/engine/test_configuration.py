@@ -42,6 +42,7 @@ def test_the_plainest_configuration_says_where_the_versions_are() -> None:
         working_directory=".",
         script_location="migrations",
         version_locations=("migrations/versions",),
+        names_version_locations=False,
         recursive=False,
         prepend_sys_path=(),
         sourceless=False,

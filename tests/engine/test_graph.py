@@ -116,6 +116,17 @@ def test_an_env_py_that_chooses_the_folders_is_fatal(line: bytes) -> None:
     assert only(read(files)).code == "env_chooses_folders"
 
 
+def test_an_env_py_that_chooses_the_folders_is_a_warning_when_the_configuration_names_them() -> None:
+    ini = b"[alembic]\nscript_location = migrations\nversion_locations = migrations/versions\n"
+    line = b"context.script.version_locations = [folder]\n"
+    files = projects.files(projects.chain("001"), more={"migrations/env.py": projects.ENV + line, "alembic.ini": ini})
+
+    graph = read(files)
+
+    assert graph.heads == ("001",)
+    assert (only(graph).code, only(graph).fatal) == ("env_chooses_folders", False)
+
+
 @pytest.mark.parametrize(
     "line",
     [

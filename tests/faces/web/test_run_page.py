@@ -150,8 +150,21 @@ def test_an_outcome_that_is_unknown_never_looks_good(place: people.Place, visito
     page = visitor("viewer").run(run)
 
     assert "outcome unknown" in page.part("status")
-    assert "Nobody guesses: the target is fenced and read" in page.words
+    assert "Nobody guesses. A worker of target-production is asked to end its sessions" in page.words
     assert 'class="chip good"' not in page.source
+
+
+def test_a_worker_that_fell_silent_is_told_before_any_sweep_noticed(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="running")
+    heard = visitor("viewer").run(run).words
+    MigrationRun.objects.filter(number=run.number).update(lease_expires_at=database_now())
+
+    silent = visitor("viewer").run(run).words
+
+    assert "no sign of life" not in heard
+    assert "has given no sign of life within its lease" in silent
+    assert "What reached market/production/main is unknown." in silent
+    assert "has given no sign of life within its lease" in visitor("viewer").get("/").words
 
 
 def test_a_queue_that_nobody_listens_to_is_told(place: people.Place, visitor: VisitorOf) -> None:
