@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from migrations_audit.states import Outcome, RunState, Verdict
 
+MOST_NAMED = 5
+
 
 @dataclass(frozen=True)
 class Check:
@@ -169,7 +171,8 @@ def _at_start(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judg
             RunState.FAILED,
             Verdict.CONTRADICTED,
             "partly_applied",
-            f"Partly applied: {still}, but {len(facts.changes)} catalog objects differ from before.{_tail(witness)}",
+            f"Partly applied: {still}, but {len(facts.changes)} catalog objects differ from before: {_named(facts.changes)}."
+            f"{_tail(witness)}",
             checks,
         )
     if not facts.all_transactional and witness.touched:
@@ -207,6 +210,13 @@ def _at_start(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judg
     return Judgement(
         RunState.FAILED, Verdict.UNVERIFIED, "no_change", f"Nothing was applied: {still}.{_tail(witness)}", checks
     )
+
+
+def _named(changes: tuple[str, ...]) -> str:
+    """The first of what differs, by their keys; the evidence has all of it."""
+    names = [change.partition(": ")[0] for change in changes[:MOST_NAMED]]
+    more = len(changes) - len(names)
+    return "; ".join(names) + (f" and {more} more" if more else "")
 
 
 def _catalog_words(facts: Facts) -> str:

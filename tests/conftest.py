@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from psycopg import sql
 
-from tests import servers
+from tests import mariadb, servers
+from tests.engine import clusters, confined
 
 MakeTargetDatabase = Callable[..., str]
+MakeMariadbDatabase = Callable[..., str]
 
 NO_CHROMIUM = (
     "The browser tests did not run: no Chromium was found. "
@@ -36,10 +38,32 @@ def chromium_path() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line, however quiet the session is, that the browser tests were left out."""
-    left_out = [each for each in terminalreporter.stats.get("skipped", []) if NO_CHROMIUM in str(each.longrepr)]
-    if left_out:
-        terminalreporter.write_line(f"{NO_CHROMIUM} ({len(left_out)} tests)", yellow=True, bold=True)
+    """Say in one line each, however quiet the session is, which tests were left out for want of a program."""
+    for why in (NO_CHROMIUM, mariadb.NOT_INSTALLED, clusters.NO_PGBOUNCER, confined.NOT_OFFERED):
+        left_out = [each for each in terminalreporter.stats.get("skipped", []) if why in str(each.longrepr)]
+        if left_out:
+            terminalreporter.write_line(f"{why} ({len(left_out)} tests)", yellow=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Mariadb]:
+    """A MariaDB that plays the world of the targets. PORTAL_REQUIRE_SERVERS=1 makes the program's absence a failure."""
+    if mariadb.program() is None and os.environ.get("PORTAL_REQUIRE_SERVERS") == "1":
+        pytest.fail(mariadb.NOT_INSTALLED)
+    if mariadb.program() is None:
+        pytest.skip(mariadb.NOT_INSTALLED)
+    server = mariadb.Mariadb(tmp_path_factory.mktemp("mariadb"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()
+
+
+@pytest.fixture
+def make_mariadb_database(mariadb_server: mariadb.Mariadb) -> MakeMariadbDatabase:
+    """A factory of fresh databases with a user of their own on the private MariaDB, which goes with the session."""
+    return lambda hint="t": mariadb.fresh_database(mariadb_server, hint)
 
 
 @pytest.fixture(scope="session")

@@ -148,6 +148,7 @@ def observe(
     """A stored reading of the place's target, as a worker would leave it."""
     rows = ["002"] if revisions is None else revisions
     values: dict[str, Any] = {
+        "sentence": "behind: 1 revision pending, first 003",
         "identity": IDENTITY,
         "revisions": rows,
         "heads": ["003"],
@@ -158,7 +159,7 @@ def observe(
         actor=WORKER,
         target=place.target,
         purpose="check",
-        read=evidence.Read(status=status, sentence="behind: 1 revision pending, first 003", **values),
+        read=evidence.Read(status=status, **values),
         snapshot=make_snapshot(place.project),
     )
 

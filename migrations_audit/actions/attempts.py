@@ -141,6 +141,15 @@ def begin_execution(*, actor: Actor, number: int, epoch: int, sentence: str) -> 
     return True
 
 
+def remember_sessions(*, number: int, epoch: int, sessions: Sequence[Mapping[str, Any]]) -> None:
+    """Store which sessions on the target are the run's, before the project gets the last of them. Raises LostLease.
+
+    Where an engine knows no application name, the fence finds them by this alone.
+    """
+    if _held(number, epoch).update(sessions=list(sessions)) != 1:
+        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+
+
 @transaction.atomic
 def append_log(*, number: int, epoch: int, lines: Sequence[Line]) -> None:
     """Append to the live log. The log is for people; its digest enters the chain when the run ends. Raises LostLease."""
@@ -279,7 +288,7 @@ def take_over(*, actor: Actor, number: int) -> MigrationRun:
     MigrationRun.objects.filter(number=number, epoch=run.epoch).update(
         epoch=run.epoch + 1,
         worker=actor.name,
-        lease_expires_at=now + timedelta(seconds=4 * settings.PORTAL_LEASE_S),
+        lease_expires_at=now + timedelta(seconds=settings.PORTAL_LEASE_S),
         reconcile_after_at=now + _pause(run),  # should this worker be lost as well
     )
     run.refresh_from_db()
@@ -288,7 +297,7 @@ def take_over(*, actor: Actor, number: int) -> MigrationRun:
 
 
 def handed_over(run: MigrationRun, *, at: datetime) -> dict[str, Any]:
-    """What a run of unknown outcome is given: nobody holds it, a new epoch keeps whoever did from writing, the next try is due ``at``."""
+    """What a run of unknown outcome is given: no holder, an epoch in which nobody writes, and the time of the next try."""
     return {
         "epoch": run.epoch + 1,
         "lease_expires_at": None,

@@ -1,4 +1,4 @@
-"""Observations, the identity of a target, and evidence."""
+"""Observations, snapshots, and evidence."""
 
 from __future__ import annotations
 
@@ -8,38 +8,21 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from migrations_audit import access, dispatch
-from migrations_audit.actions import audit, texts
+from migrations_audit.actions import audit, enrolment
 from migrations_audit.actors import Actor
-from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.judgement import Check
-from migrations_audit.models import Catalog, Evidence, MigrationRun, Observation, Project, Role, Snapshot, Target
+from migrations_audit.models import Catalog, Evidence, MigrationRun, Observation, Project, Snapshot, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import TargetStatus
-
-LONGEST_REASON = 2_000
-
-
-ENROL_LOCK = (0x4F50, 3)
-
-
-class NotEnrolled(Conflict):
-    """This target has no enrolled identity."""
-
-    code = "not_enrolled"
-
-
-class RunIsLive(Conflict):
-    """A run is live on this target. Wait until it has ended."""
-
-    code = "run_is_live"
 
 
 @dataclass(frozen=True)
 class Read:
-    """What a worker read, or why it could not."""
+    """What a worker read, or why it could not. Of the facts, enrolment looks at the portal's ``marker``, the ``address`` and
+    ``server_started_at``."""
 
     status: TargetStatus
     sentence: str
@@ -74,8 +57,10 @@ def record_observation(
 ) -> Observation:
     """Store one reading. The first one that names a database enrols its identity, in the same transaction."""
     locked = Target.objects.select_for_update(no_key=True).get(pk=target.pk)
-    if locked.identity is None and read.identity is not None:
-        read = _unless_taken(locked, read)
+    if locked.identity is None and read.identity is not None and read.status is not TargetStatus.WRONG_DATABASE:
+        refused = enrolment.refusal(locked, identity=read.identity, facts=read.facts)
+        if refused is not None:
+            read = replace(read, status=TargetStatus.WRONG_DATABASE, error_code=refused.code, sentence=refused.sentence)
     now = database_now()
     catalog = None
     if read.catalog is not None:
@@ -103,8 +88,9 @@ def record_observation(
     )
     enrols = locked.identity is None and observation.was_read
     if enrols:
-        Target.objects.filter(pk=target.pk).update(identity=observation.identity, enrolled_at=now)
-        target.identity, target.enrolled_at = observation.identity, now
+        kept = locked.marker if (read.facts.get("marker") or {}).get("id") == locked.marker else ""
+        Target.objects.filter(pk=target.pk).update(identity=observation.identity, enrolled_at=now, marker=kept)
+        target.identity, target.enrolled_at, target.marker = observation.identity, now, kept
     facts = {
         "observation": observation.pk,
         "purpose": purpose,
@@ -121,58 +107,6 @@ def record_observation(
     return observation
 
 
-def _unless_taken(target: Target, read: Read) -> Read:
-    """Refuse to enrol a database that is enrolled in another environment: it would come under another policy there."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", ENROL_LOCK)
-    identity = read.identity or {}
-    # A service that withholds its identifier leaves the endpoint to compare.
-    names = ("system_identifier", "database_oid") if identity["system_identifier"] else ("endpoint", "database_oid")
-    same = {f"identity__{name}": identity[name] for name in names}
-    other = Target.objects.exclude(environment=target.environment_id).filter(**same).first()
-    if other is None:
-        return read
-    return replace(
-        read,
-        status=TargetStatus.WRONG_DATABASE,
-        error_code="enrolled_elsewhere",
-        sentence=f"This is the database of {other}, or a physical copy of it, so it is not enrolled as {target}. "
-        "Correct the URL reference of one of them.",
-    )
-
-
-@audit.action
-def forget_identity(*, actor: Actor, target_id: int, reason: str) -> Target:
-    """Let the next observation enrol this target anew, because its database was replaced on purpose.
-
-    For administrators of the environment, with a reason. Open approvals become void: they bind the old identity.
-    """
-    target = access.get_target_for(actor, target_id)
-    access.need(actor, target.environment, Role.ADMINISTRATOR)
-    words = texts.check(reason, field="reason", longest=LONGEST_REASON)
-    if not words:
-        raise Invalid("Say why the enrolled identity is given up.", field="reason")
-    old = Target.objects.select_for_update(no_key=True).get(pk=target.pk).identity
-    live = MigrationRun.objects.live().filter(target=target).first()
-    if live is not None:
-        raise RunIsLive(
-            f"{live} is {live.get_state_display()}; what it did must be read in the database that it was for."
-        )
-    if old is None:
-        raise NotEnrolled(f"{target} has no enrolled identity; the next observation enrols what it finds.")
-    Target.objects.filter(pk=target.pk).update(identity=None, enrolled_at=None)
-    audit.record(
-        actor=actor,
-        action="target.identity_forgotten",
-        object_kind="target",
-        object_id=target.pk,
-        target=target,
-        facts={"identity": old, "reason": words},
-    )
-    dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)
-    return target
-
-
 @audit.action
 def keep_snapshot(
     *,
@@ -182,15 +116,25 @@ def keep_snapshot(
     archive: bytes,
     files: Sequence[Mapping[str, Any]],
     graph: Mapping[str, Any],
+    commit: Mapping[str, str] | None = None,
 ) -> Snapshot:
-    """Store a snapshot of a project's scripts, or return the one with this digest."""
+    """Store a snapshot of a project's scripts, or return the one with this digest.
+
+    The stored ``commit`` is the first one that held these files; each observation says which commit it found.
+    """
     known = Snapshot.objects.filter(project=project, digest=digest).first()
     if known is not None:
         return known
     try:
         with transaction.atomic():
             snapshot = Snapshot.objects.create(
-                project=project, digest=digest, archive=archive, files=list(files), graph=dict(graph), at=database_now()
+                project=project,
+                digest=digest,
+                archive=archive,
+                files=list(files),
+                graph=dict(graph),
+                commit=dict(commit or {}),
+                at=database_now(),
             )
     except IntegrityError:
         return Snapshot.objects.get(project=project, digest=digest)
@@ -199,7 +143,8 @@ def keep_snapshot(
         action="snapshot.frozen",
         object_kind="snapshot",
         object_id=digest,
-        facts={"project": project.slug, "files": len(files), "heads": graph.get("heads")},
+        facts={"project": project.slug, "files": len(files), "heads": graph.get("heads")}
+        | ({"commit": commit["id"], "ref": commit["ref"]} if commit else {}),
     )
     return snapshot
 

@@ -12,7 +12,6 @@ from ninja.responses import Status
 from migrations_audit import access
 from migrations_audit.actions import runs
 from migrations_audit.api import bearer, inputs, schemas
-from migrations_audit.errors import Invalid
 from migrations_audit.models import Evidence, LogLine, MigrationRun, Plan, Target
 from migrations_audit.queries import gate
 from migrations_audit.states import Outcome, Verdict
@@ -20,12 +19,6 @@ from migrations_audit.states import Outcome, Verdict
 router = Router(tags=["Runs"])
 
 _DIGEST = re.compile("[0-9a-f]{64}")
-
-
-class IdempotencyKeyUnsupported(Invalid):
-    """Idempotency-Key is not supported. Leave it out: asking again for what is still open answers 409 and names that run."""
-
-    code = "idempotency_key_unsupported"
 
 
 class NoSuchPlan(access.Hidden):
@@ -71,9 +64,10 @@ def list_runs(request: HttpRequest, asked: Query[inputs.RunsAsked]) -> schemas.R
 
 @router.post("/runs", response={201: schemas.Run}, summary="Request a run")
 def request_run(request: HttpRequest, payload: inputs.RunRequest, response: HttpResponse) -> Status[schemas.Run]:
-    """Ask for an upgrade or a rollback of one target. The same open request of the same person is refused with 409."""
-    if "Idempotency-Key" in request.headers:
-        raise IdempotencyKeyUnsupported
+    """Ask for an upgrade or a rollback of one target. The same open request of the same person is refused with 409.
+
+    With an Idempotency-Key the same request is answered with the same run, as often as it is sent.
+    """
     run = runs.request(
         actor=bearer.actor_of(request),
         target_id=gate.target_id(payload.target),
@@ -82,6 +76,7 @@ def request_run(request: HttpRequest, payload: inputs.RunRequest, response: Http
         ticket=payload.ticket,
         operation=payload.operation,
         rolls_back=payload.rolls_back,
+        request_key=request.headers.get("Idempotency-Key", ""),
     )
     response["Location"] = reverse("api:show_run", kwargs={"number": run.number})
     return Status(201, schemas.Run.of(run))
@@ -103,6 +98,12 @@ def start(request: HttpRequest, number: int, payload: inputs.Start) -> schemas.R
 def cancel(request: HttpRequest, number: int, payload: inputs.Nothing | None = None) -> schemas.Run:
     """Cancel a queued run at once, or ask a running one to stop. It then ends with what the target says."""
     return schemas.Run.of(runs.cancel(actor=bearer.actor_of(request), number=number))
+
+
+@router.post("/runs/{int:number}/verify-again", response=schemas.Run, summary="Verify again")
+def verify_again(request: HttpRequest, number: int, payload: inputs.Nothing | None = None) -> schemas.Run:
+    """Have the target of a run of unknown outcome fenced and read now. Nothing is executed."""
+    return schemas.Run.of(runs.verify_again(actor=bearer.actor_of(request), number=number))
 
 
 @router.post("/runs/{int:number}/withdraw", response=schemas.Run, summary="Withdraw a run")

@@ -239,6 +239,7 @@ class RunSummary(Schema):
 class Run(RunSummary):
     rolls_back: int | None
     worker: str
+    isolation: str = Field(description="What kept the migration code apart from the portal; empty before it ran.")
     cancel_requested_at: datetime | None
     cancel_requested_by: str
     verified_by: int | None = Field(description="The observation on which the verdict rests.")
@@ -253,6 +254,7 @@ class Run(RunSummary):
             **cls.facts(row),
             rolls_back=row.rolls_back_id,
             worker=row.worker,
+            isolation=row.isolation,
             cancel_requested_at=row.cancel_requested_at,
             cancel_requested_by=row.cancel_requested_by,
             verified_by=row.verified_by_id,

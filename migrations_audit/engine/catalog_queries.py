@@ -11,7 +11,8 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-_OWN_SCHEMA: Final = sql.SQL(r"(n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema')")
+# The schema of the portal's marker is no part of the project's.
+_OWN_SCHEMA: Final = sql.SQL(r"(n.nspname NOT LIKE 'pg\_%' AND n.nspname NOT IN ('information_schema', 'opsportal'))")
 _OWN_RELATION: Final = sql.SQL(
     """{own_schema} AND NOT EXISTS (
         SELECT FROM pg_depend d

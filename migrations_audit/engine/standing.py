@@ -53,6 +53,14 @@ def standing(
     return types.Standing(status, pending, graph.heads, sentence)
 
 
+def applied(graph: types.Graph, rows: tuple[str, ...] | None) -> frozenset[str] | None:
+    """Every revision that a target with these rows has; None where the graph does not know a row, or they contradict it."""
+    try:
+        return Position(graph, rows or ()).applied
+    except RevisionRefused:
+        return None
+
+
 def _unknown(
     graph: types.Graph, revisions: tuple[str, ...], error: UnknownRevision, other: types.Graph | None
 ) -> types.Standing:

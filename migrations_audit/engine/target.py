@@ -11,25 +11,18 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow, class_row, dict_row
 
-from migrations_audit.engine import catalog, session
+from migrations_audit.engine import catalog, marker, session, version_rows
 from migrations_audit.engine.redaction import clean
 from migrations_audit.engine.session import CannotRead
 from migrations_audit.engine.types import Identity, Reading
 from migrations_audit.engine.urls import TargetUrl
+from migrations_audit.engine.version_rows import MAX_REVISION_ROWS, UnreadableVersionTable
 
 __all__ = ["CannotRead", "IdentityCheck", "UnreadableVersionTable", "compare_identity", "read"]
 
 ATTEMPTS: Final = 5
-MAX_REVISION_ROWS: Final = 1000
-MAX_REVISION_ID: Final = 255
 
 _Connection: TypeAlias = psycopg.Connection[TupleRow]
-
-
-class UnreadableVersionTable(CannotRead):
-    """The version table is not one that Alembic wrote."""
-
-    code = "unreadable_version_table"
 
 
 @dataclass(frozen=True)
@@ -77,6 +70,9 @@ _VERSION_TABLES: Final[LiteralString] = r"""
        AND n.nspname NOT LIKE 'pg\_%%' AND n.nspname <> 'information_schema'
      ORDER BY n.nspname, c.relname
 """
+_STARTED_AT: Final[LiteralString] = """
+    SELECT to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+"""
 _PREPARED: Final[LiteralString] = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY gid"
 _KIND_WORDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
@@ -121,8 +117,14 @@ def read(
     )
 
 
-def compare_identity(enrolled: Identity, found: Identity) -> IdentityCheck:
-    """Say whether ``found`` is the enrolled database, and what else has changed since it was enrolled."""
+def compare_identity(
+    enrolled: Identity, found: Identity, *, last_timeline: int = 0, planned_timeline: int = 0
+) -> IdentityCheck:
+    """Say whether ``found`` is the enrolled database, and what else has changed since it was enrolled.
+
+    ``last_timeline`` is that of the reading before: a server with an older one was left behind by a failover.
+    ``planned_timeline`` is that of the newest plan, until which a failover is remarked. Either is 0 where there is none.
+    """
     then, now = enrolled.endpoint, found.endpoint
     differences = _differing(
         ("host", then.host, now.host),
@@ -138,7 +140,10 @@ def compare_identity(enrolled: Identity, found: Identity) -> IdentityCheck:
         ("server version", enrolled.server_version, found.server_version),
     )
     _compare_system(enrolled, found, differences, remarks)
-    _compare_timeline(enrolled, found, differences, remarks)
+    since, settled = "enrolment", enrolled.timeline
+    if planned_timeline > enrolled.timeline:
+        since, settled = "the last plan", planned_timeline
+    _compare_timeline(found, differences, remarks, settled=settled, newest=max(settled, last_timeline), since=since)
     return IdentityCheck(matches=not differences, differences=tuple(differences), remarks=tuple(remarks))
 
 
@@ -157,6 +162,8 @@ def _snapshot(
             duration_ms=0,
             version_tables=tuple(table.display for table in tables if table.kind in ("r", "p")),
             prepared_transactions=tuple(clean(gid) for (gid,) in connection.execute(_PREPARED)),
+            marking=marker.read(connection),
+            server_started_at=_told(connection, _STARTED_AT) or "",
         )
 
 
@@ -179,16 +186,18 @@ def _compare_system(enrolled: Identity, found: Identity, differences: list[str],
         )
 
 
-def _compare_timeline(enrolled: Identity, found: Identity, differences: list[str], remarks: list[str]) -> None:
+def _compare_timeline(
+    found: Identity, differences: list[str], remarks: list[str], *, settled: int, newest: int, since: str
+) -> None:
     if found.in_recovery:
         remarks.append("The server is a standby.")
-    if found.timeline < enrolled.timeline and found.timeline:
+    if found.timeline and found.timeline < newest:
         differences.append(
-            f"The timeline went back from {enrolled.timeline} to {found.timeline}: a server from before a failover answers."
+            f"The timeline went back from {newest} to {found.timeline}: a server from before a failover answers."
         )
-    elif found.timeline != enrolled.timeline:
-        words = "a failover happened since enrolment" if found.timeline and enrolled.timeline else "0 means not told"
-        remarks.append(f"The timeline was {enrolled.timeline} and is {found.timeline}: {words}.")
+    elif found.timeline != settled:
+        words = f"a failover happened since {since}" if found.timeline and settled else "0 means not told"
+        remarks.append(f"The timeline was {settled} and is {found.timeline}: {words}.")
 
 
 def _identity(connection: _Connection, url: TargetUrl) -> Identity:
@@ -239,25 +248,10 @@ def _reached(tables: list[_VersionTable], search_path: tuple[str, ...], url: Tar
 
 
 def _revisions(connection: _Connection, table: _VersionTable) -> tuple[str, ...]:
-    name = clean(table.display)
     if table.kind in _KIND_WORDS:
-        raise UnreadableVersionTable(f"{name} is {_KIND_WORDS[table.kind]}, not a table. What it shows proves nothing.")
+        raise version_rows.wrong_kind(table.display, _KIND_WORDS[table.kind])
     if not table.has_version_num:
-        raise UnreadableVersionTable(
-            f"{name} has no column version_num of a text type. Set the project's version table."
-        )
+        raise version_rows.without_column(table.display)
     query = sql.SQL("SELECT version_num::text FROM {} LIMIT %s").format(sql.Identifier(table.schema, table.name))
     rows = [row for (row,) in connection.execute(query, [MAX_REVISION_ROWS + 1])]
-    if len(rows) > MAX_REVISION_ROWS:
-        raise UnreadableVersionTable(
-            f"{name} has more than {MAX_REVISION_ROWS} rows. It is not a version table of Alembic."
-        )
-    for row in rows:
-        if not row or not row.isprintable() or row != row.strip() or len(row) > MAX_REVISION_ID:
-            shown = "NULL" if row is None else repr(row[:MAX_REVISION_ID])
-            raise UnreadableVersionTable(
-                f"{name} holds {shown}, which is no revision. Look at the table and correct it."
-            )
-    if len(set(rows)) < len(rows):
-        raise UnreadableVersionTable(f"{name} holds a revision twice. Look at the table and remove the copy.")
-    return tuple(sorted(rows))
+    return version_rows.checked(rows, table=table.display)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from migrations_audit.states import Operation, TargetStatus, UrlDelivery
+from migrations_audit.states import Engine, Operation, TargetStatus, UrlDelivery
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a URL points, without its password."""
+    """Where a URL points, without its password. A file has no host, and its path is the ``database``."""
 
     host: str
     port: int
@@ -18,12 +18,15 @@ class Endpoint:
     user: str
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.host}:{self.port}/{self.database}"
+        return f"{self.user}@{self.host}:{self.port}/{self.database}" if self.host else self.database
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which database answered, as it says itself. ``endpoint`` is what we dialled."""
+    """Which database answered, as it says itself. ``endpoint`` is what we dialled.
+
+    ``engine`` is a word of ``states.Engine``. Only PostgreSQL has oids and timelines; elsewhere they are 0.
+    """
 
     endpoint: Endpoint
     system_identifier: str
@@ -35,6 +38,7 @@ class Identity:
     server_version: str
     timeline: int
     in_recovery: bool
+    engine: str = Engine.POSTGRESQL.value
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,10 +78,37 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One look at a target, on one connection, in one read-only transaction.
+class Marker:
+    """The row that a portal left in a database when it enrolled it. ``endpoint`` is ``host:port/database`` at that moment,
+    ``written_at`` the target's clock, ISO 8601 in UTC."""
 
-    ``revisions`` is None when the version table does not exist, an empty tuple when it is empty.
+    id: str
+    portal: str
+    target: str
+    endpoint: str
+    written_at: str
+
+
+@dataclass(frozen=True)
+class Marking:
+    """The markers in a database, one for each portal. ``may_write``: this role may leave one. ``problem``: why what is there
+    cannot be read."""
+
+    markers: tuple[Marker, ...] = ()
+    may_write: bool = False
+    problem: str = ""
+
+    def of(self, portal: str) -> Marker | None:
+        """The marker of the portal of this name."""
+        return next((marker for marker in self.markers if marker.portal == portal), None)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at a target, on one connection, in one read-only transaction where the engine has that for DDL.
+
+    ``revisions`` is None when the version table does not exist, an empty tuple when it is empty. ``server_started_at`` tells a
+    running server from its copy; ISO 8601 in UTC. ``marking`` is None where the kind of server takes no marker.
     """
 
     identity: Identity
@@ -87,6 +118,31 @@ class Reading:
     duration_ms: int
     version_tables: tuple[str, ...] = ()
     prepared_transactions: tuple[str, ...] = ()
+    marking: Marking | None = None
+    server_started_at: str = ""
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(self.identity.engine)
+
+    @property
+    def transactional_ddl(self) -> bool:
+        """Whether a revision that fails leaves nothing behind there."""
+        return self.engine.transactional_ddl
+
+
+@dataclass(frozen=True)
+class RunSession:
+    """A session of a run as its supervisor stored it before the project got it.
+
+    ``id`` is the server's; ``name`` the lock that this session alone holds, on engines that know no application name.
+    """
+
+    id: int
+    name: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -212,6 +268,7 @@ class RunLimits:
     lock_budget_s: int
     deadline_s: int
     memory_bytes: int = 2 * 1024**3
+    processes: int = 4_096
     output_bytes: int = 4 * 1024**2
 
 

@@ -8,7 +8,7 @@ from migrations_audit.engine.types import Reading
 from migrations_audit.execution import adopting, history, observing
 from migrations_audit.judgement import Facts, Judgement, Witness, judge
 from migrations_audit.models import MigrationRun, Observation, Plan
-from migrations_audit.states import Operation, RunState, Verdict
+from migrations_audit.states import Engine, Operation, RunState, Verdict
 
 
 def judge_look(
@@ -61,7 +61,9 @@ def judge_look(
             fingerprint=reading.catalog.fingerprint,
             fingerprint_seen_at_result=_seen_at(run, plan),
             promised_tables=len(promised),
-            broken_promises=promises.broken(promised, reading.catalog),
+            broken_promises=promises.broken(
+                promised, reading.catalog, folds_names=reading.engine is not Engine.POSTGRESQL
+            ),
         ),
         witness,
     )

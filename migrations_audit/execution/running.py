@@ -13,11 +13,11 @@ from django.db import DatabaseError, connection
 from migrations_audit import failpoints
 from migrations_audit.actions import attempts, plans
 from migrations_audit.actors import Actor, worker
-from migrations_audit.engine import fence, isolation, types
+from migrations_audit.engine import dialects, isolation, types
 from migrations_audit.engine.launch import Confinement
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import executing, judging, observing, places, planning, spool, writing
+from migrations_audit.execution import executing, judging, observing, places, planning, repositories, spool, writing
 from migrations_audit.execution.executing import Ended
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.narration import Narrator
@@ -103,7 +103,8 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
 def _carry_out(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbeat, narrator: Narrator) -> _Executed:
     before = _preflight(run, plan, actor=actor, narrator=narrator)
     url = places.url_of(run.target)
-    confinement = _confinement(run, plan, actor=actor)
+    interpreter = _interpreter(run, plan)
+    confinement = _confinement(run, plan, interpreter=interpreter, actor=actor)
     with tempfile.TemporaryDirectory(prefix="opsportal-run-") as scratch:
         folder = Path(scratch) / "snapshot"
         scripts = _approved_scripts(run, plan, folder)
@@ -112,7 +113,13 @@ def _carry_out(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartb
         _stop_if_asked(run, heartbeat)
         failpoints.reach("before_runner")
         subject = executing.Subject(
-            run=run, plan=plan, url=url, folder=folder, scripts=scripts, confinement=confinement
+            run=run,
+            plan=plan,
+            url=url,
+            folder=folder,
+            scripts=scripts,
+            interpreter=interpreter,
+            confinement=confinement,
         )
         ended = executing.execute(subject, narrator=narrator, heartbeat=heartbeat)
         failpoints.reach("after_runner")
@@ -151,7 +158,7 @@ def _conclude(
     """Read the target back, judge, and end the attempt."""
     narrator.finish()
     _enter(run, Phase.VERIFY, f"Reading {run.target} back on a fresh connection.", actor=actor)
-    look = _read_back(run, url=executed.url, scripts=executed.scripts, actor=actor)
+    look = _read_back(run, url=executed.url, scripts=executed.scripts, needs_lock=witness.touched, actor=actor)
     judgement = judging.judge_look(run=run, plan=plan, before=executed.before, look=look, witness=witness)
     narrator.say(judgement.sentence)
     narrator.finish()
@@ -173,13 +180,21 @@ def _enter(run: MigrationRun, phase: Phase, sentence: str, *, actor: Actor) -> N
     run.phase = phase.value
 
 
-def _confinement(run: MigrationRun, plan: Plan, *, actor: Actor) -> Confinement:
+def _interpreter(run: MigrationRun, plan: Plan) -> str:
+    """The approved interpreter, built again if this worker does not have it. Raises Ended when it is not to be had."""
+    approved = plan.parts.get("interpreter", "")
+    try:
+        return places.interpreter_of(run.target, snapshot=plan.snapshot, approved=approved).path
+    except places.InterpreterChanged as error:
+        raise Ended(RunState.VOID, error.code, f"Void: {error.message}") from error
+    except PortalError as error:
+        raise Ended(RunState.ERROR, error.code, f"Nothing was sent: {error.message}") from error
+
+
+def _confinement(run: MigrationRun, plan: Plan, *, interpreter: str, actor: Actor) -> Confinement:
     """What keeps this run's scripts apart, recorded on the run. Raises Ended when it is less than what was approved."""
     try:
-        interpreter = places.interpreter_of(run.target.project)
         found = places.confinement(plan.options["isolation"], interpreter=interpreter)
-    except places.NoInterpreter as error:
-        raise Ended(RunState.ERROR, error.code, f"Nothing was sent: {error.message}") from error
     except isolation.IsolationMissing as error:
         raise Ended(RunState.REFUSED, error.code, f"Refused before anything was sent: {error.message}") from error
     attempts.confine(actor=actor, number=run.number, epoch=run.epoch, isolation=found.level)
@@ -213,6 +228,12 @@ def _preflight(run: MigrationRun, plan: Plan, *, actor: Actor, narrator: Narrato
             RunState.REFUSED,
             "pooler",
             f"Refused: a connection pooler stands before {target}. Use a direct address for runs.",
+        )
+    if look.scripts is None and observation.error_code in repositories.NOT_FOUND_OUT:
+        raise Ended(
+            RunState.REFUSED,
+            observation.error_code,
+            f"Refused: whether the scripts are still the approved ones was not found out. {observation.sentence}",
         )
     if look.scripts is None:
         raise Ended(
@@ -267,7 +288,11 @@ def _compare_start(run: MigrationRun, plan: Plan, reading: types.Reading) -> Non
 
 
 def _approved_scripts(run: MigrationRun, plan: Plan, folder: Path) -> places.Scripts:
-    scripts = places.Scripts(snapshot=plan.snapshot, graph=places.graph_from_dict(plan.snapshot.graph))
+    scripts = places.Scripts(
+        snapshot=plan.snapshot,
+        graph=places.graph_from_dict(plan.snapshot.graph),
+        commit=plan.base_observation.facts.get("commit", {}),
+    )
     try:
         planning.unpack(run.target.project, scripts, folder)
     except PortalError as error:
@@ -277,12 +302,20 @@ def _approved_scripts(run: MigrationRun, plan: Plan, folder: Path) -> places.Scr
     return scripts
 
 
-def _read_back(run: MigrationRun, *, url: TargetUrl, scripts: places.Scripts, actor: Actor) -> observing.Look | None:
+def _read_back(
+    run: MigrationRun, *, url: TargetUrl, scripts: places.Scripts, needs_lock: bool, actor: Actor
+) -> observing.Look | None:
     """Fence, then read. None when the run's sessions could not be ended or the target does not answer in time."""
     give_up_at = time.monotonic() + READ_BACK_WITHIN_S
     while True:
         try:
-            fenced = fence.fence(url, prefix=places.prefix_of(run), budget_s=FENCE_BUDGET_S)
+            fenced = dialects.fence(
+                url,
+                prefix=places.prefix_of(run),
+                sessions=places.sessions_of(run),
+                budget_s=FENCE_BUDGET_S,
+                needs_lock=needs_lock,
+            )
         except PortalError as error:
             logger.warning("%s: not fenced: %s", run, error.message)
         else:

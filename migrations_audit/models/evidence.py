@@ -35,6 +35,8 @@ class StatusChoice(models.TextChoices):
     UNREADABLE = TargetStatus.UNREADABLE.value, "not readable"
     WRONG_DATABASE = TargetStatus.WRONG_DATABASE.value, "wrong database"
     UNREADABLE_SCRIPTS = TargetStatus.UNREADABLE_SCRIPTS.value, "scripts unreadable"
+    REGRESSED = TargetStatus.REGRESSED.value, "REGRESSED"
+    TABLES_MISSING = TargetStatus.TABLES_MISSING.value, "tables missing"
 
 
 class OutcomeChoice(models.TextChoices):
@@ -45,6 +47,10 @@ class OutcomeChoice(models.TextChoices):
 
 
 class ObservationQuerySet(models.QuerySet["Observation"]):
+    def counted(self) -> ObservationQuerySet:
+        """Those that reached the enrolled database, as ``was_read`` says."""
+        return self.filter(identity__isnull=False).exclude(status=TargetStatus.WRONG_DATABASE.value)
+
     def latest_per_target(self) -> ObservationQuerySet:
         return self.order_by("target_id", "-at", "-id").distinct("target_id")
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 import migrations_audit
-from migrations_audit.engine import session
+from migrations_audit.engine import environments, git_transport, session
 from migrations_audit.errors import PortalError
 from tests.project.sources import calls, constant, first_cells, python_files
 
 # Where a call gives a code by position: the name of what is called, and the position.
-GIVEN_BY_POSITION = {"Judgement": 2, "_Ended": 1, "_unknown": 0, "refuse": 0, "__init__": 0}
+GIVEN_BY_POSITION = {"Judgement": 2, "Ended": 1, "_unknown": 0, "refuse": 0, "_failed": 0, "__init__": 0}
 GIVEN_BY_NAME = {"code", "error_code", "reason_code"}
 
 
@@ -37,6 +37,7 @@ def codes_of_classes() -> set[str]:
 def codes_given() -> set[str]:
     """The codes that are given where a run, an observation or a refusal is told its reason."""
     found = {kind.code for kind in session._KINDS} | {code for code, _ in session._STATES.values()}
+    found |= {code for _, code, _ in (*git_transport._KINDS, *environments._KINDS)}
     found |= {"no_plan", "approved_thing_changed"}  # returned by the claim
     for path in python_files("migrations_audit"):
         for name, call in calls(path):

@@ -21,6 +21,8 @@ CODES: Mapping[Answer, Exit] = {
     Answer.NOT_INITIALISED: Exit.OTHER_REVISION,
     Answer.COULD_NOT_READ: Exit.COULD_NOT_READ,
     Answer.WRONG_DATABASE: Exit.WRONG_DATABASE,
+    Answer.REGRESSED: Exit.OTHER_REVISION,
+    Answer.TABLES_MISSING: Exit.OTHER_REVISION,
 }
 
 

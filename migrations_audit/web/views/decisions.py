@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
 from migrations_audit.access import actor_of
-from migrations_audit.actions import approvals
+from migrations_audit.actions import approvals, leftovers
 from migrations_audit.actions import runs as run_actions
 from migrations_audit.errors import Invalid
 from migrations_audit.web import pages
@@ -86,6 +86,16 @@ def close_unknown(request: HttpRequest, number: int) -> HttpResponse:
     except Invalid as error:
         return runs.page_again(request, number, form="close", error=error)
     messages.info(request, f"{run} is closed. Its outcome stays unknown; {run.target} can be planned for again.")
+    return pages.to_run(number)
+
+
+@require_POST
+def accept_leftovers(request: HttpRequest, number: int) -> HttpResponse:
+    try:
+        run = leftovers.accept(actor=actor_of(request), number=number, reason=_comment(request))
+    except Invalid as error:
+        return runs.page_again(request, number, form="accept", error=error)
+    messages.info(request, f"What {run} left is accepted as it is. {run.target} can be planned for again.")
     return pages.to_run(number)
 
 
