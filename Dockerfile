@@ -1,6 +1,8 @@
 FROM python:3.11-slim
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv/opsportal
+# A worker reads projects from git repositories with these.
+RUN apt-get update && apt-get install --yes --no-install-recommends git openssh-client && rm -rf /var/lib/apt/lists/*
 COPY requirements-production.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements-production.lock && python -m compileall -q /usr/local/lib/python3.11/site-packages
 COPY manage.py pyproject.toml ./

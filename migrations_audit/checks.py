@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from migrations_audit import sealing
+from migrations_audit import remotes, sealing
 from migrations_audit.errors import PortalError
 
 APP: Final = "migrations_audit"
@@ -48,15 +49,22 @@ def check_sealing(**_: Any) -> list[CheckMessage]:
     return []
 
 
+def refuse_open_seals() -> None:
+    """Seal and look, at every start of every process. Raises ImproperlyConfigured: web and workers run no system checks."""
+    for found in check_sealing():
+        if isinstance(found, Error):
+            raise ImproperlyConfigured(f"PORTAL_SEALING_KEYS: {found.msg}")
+
+
 @register(Tags.security)
 def check_project_roots(**_: Any) -> list[CheckMessage]:
     """Every root is an absolute path that says exactly where it is."""
     roots: Sequence[str] = settings.PORTAL_PROJECT_ROOTS
-    if not roots:
+    if not roots and not settings.PORTAL_GIT_HOSTS:
         return [
             Warning(
-                "PORTAL_PROJECT_ROOTS is empty, so no project can be registered.",
-                hint="Name the folders on the workers under which projects lie.",
+                "PORTAL_PROJECT_ROOTS and PORTAL_GIT_HOSTS are empty, so no project can be registered.",
+                hint="Name the folders on the workers under which projects lie, or the hosts of their repositories.",
                 id="portal.W002",
             )
         ]
@@ -68,6 +76,28 @@ def check_project_roots(**_: Any) -> list[CheckMessage]:
         for root in roots
         if not root.startswith("/") or posixpath.normpath(root) != root.rstrip("/") or root.strip("/") == ""
     ]
+
+
+@register(Tags.security)
+def check_repositories(**_: Any) -> list[CheckMessage]:
+    """The hosts of repositories are hosts, and there is a place to keep what comes from them."""
+    found: list[CheckMessage] = [
+        Error(f"PORTAL_GIT_HOSTS holds {entry!r}; give host or host:port, in lower case.", id="portal.E007")
+        for entry in settings.PORTAL_GIT_HOSTS
+        if not remotes.is_host(entry)
+    ]
+    cache = settings.PORTAL_CACHE
+    if cache and (not cache.startswith("/") or posixpath.normpath(cache) != cache.rstrip("/")):
+        found.append(Error("PORTAL_CACHE must be an absolute path that holds neither . nor .. as a part.", id="portal.E008"))
+    if not cache and (settings.PORTAL_GIT_HOSTS or settings.PORTAL_BUILD_FOR):
+        found.append(
+            Warning(
+                "PORTAL_CACHE is empty, so a worker with these settings neither fetches repositories nor builds interpreters.",
+                hint="Set it on the workers to a folder that belongs to them.",
+                id="portal.W003",
+            )
+        )
+    return found
 
 
 @register(Tags.compatibility)

@@ -6,8 +6,11 @@ import os
 
 from celery import Celery
 
+from opsportal import listening
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsportal.settings")
 
 app = Celery("opsportal")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["migrations_audit"])
+app.steps["consumer"].add(listening.Listening)

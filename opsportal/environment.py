@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 MODES = ("production", "demo", "test")
 SHORTEST_SECRET_KEY = 50
+BUILT = "uv"
 WORN_OUT_SECRET_KEYS = ("django-insecure-", "changeme", "secret", "insecure")
 
 
@@ -29,7 +30,16 @@ def named_paths(entries: Sequence[str], *, setting: str) -> dict[str, str]:
     pairs = [entry.partition("=") for entry in entries if entry.strip()]
     if any(not separator or not name.strip() or not path.startswith("/") for name, separator, path in pairs):
         raise ImproperlyConfigured(f"{setting} is a comma-separated list of name=/absolute/path.")
+    if any(name.strip() == BUILT for name, _, _ in pairs):
+        raise ImproperlyConfigured(f"{setting} cannot name an interpreter {BUILT}: that means one built by a worker.")
     return {name.strip(): path for name, _, path in pairs}
+
+
+def one_of(text: str, words: Sequence[str], *, setting: str) -> str:
+    """``text``, which is one of ``words``. Raises ImproperlyConfigured naming the setting."""
+    if text not in words:
+        raise ImproperlyConfigured(f"{setting} must be one of {', '.join(words)}.")
+    return text
 
 
 def refuse_unsafe(

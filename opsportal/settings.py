@@ -30,6 +30,7 @@ environment.refuse_unsafe(
 
 PORTAL_NAME = env.str("PORTAL_NAME", default="portal")
 PORTAL_PROJECT_ROOTS: list[str] = env.list("PORTAL_PROJECT_ROOTS", default=[])
+PORTAL_SQLITE_ROOTS: list[str] = env.list("PORTAL_SQLITE_ROOTS", default=[])
 PORTAL_INTERPRETERS = environment.named_paths(
     env.list("PORTAL_INTERPRETERS", default=[]), setting="PORTAL_INTERPRETERS"
 )
@@ -40,6 +41,13 @@ PORTAL_ISOLATION = environment.one_of(
 PORTAL_RUNNER_USER = env.str("PORTAL_RUNNER_USER", default="")
 PORTAL_RUNNER_PATHS: list[str] = env.list("PORTAL_RUNNER_PATHS", default=[])
 PORTAL_SPOOL = env.str("PORTAL_SPOOL", default="")
+PORTAL_CACHE = env.str("PORTAL_CACHE", default="")
+PORTAL_GIT_HOSTS: list[str] = env.list("PORTAL_GIT_HOSTS", default=[])
+PORTAL_GIT_KNOWN_HOSTS = env.str("PORTAL_GIT_KNOWN_HOSTS", default="")
+PORTAL_GIT_CA = env.str("PORTAL_GIT_CA", default="")
+PORTAL_GIT_FRESH_S = env.int("PORTAL_GIT_FRESH_S", default=60)
+PORTAL_BUILD_FOR: list[str] = env.list("PORTAL_BUILD_FOR", default=[])
+PORTAL_BUILD_FOR_PRODUCTION: list[str] = env.list("PORTAL_BUILD_FOR_PRODUCTION", default=[])
 PORTAL_LEASE_S = env.int("PORTAL_LEASE_S", default=30)
 PORTAL_SWEEP_S = env.int("PORTAL_SWEEP_S", default=5)
 PORTAL_RESEND_S = env.int("PORTAL_RESEND_S", default=15)
@@ -67,6 +75,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "migrations_audit.web.middleware.VisibleTextMiddleware",
     "migrations_audit.web.middleware.PortalErrorMiddleware",
 ]
 
@@ -151,6 +160,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+SESSION_ENGINE = "migrations_audit.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 8 * 3600
@@ -187,7 +197,9 @@ CONTENT_SECURITY_POLICY = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {
+        "line": {"()": "opsportal.logs.LineFormatter", "format": "%(asctime)s %(levelname)s %(name)s %(message)s"}
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {"alembic": {"level": "WARNING"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},

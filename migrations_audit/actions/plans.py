@@ -29,7 +29,10 @@ class NotPlannable(Conflict):
 
 @dataclass(frozen=True)
 class Draft:
-    """A plan before it is stored. Everything that the digest covers, and what it rests on."""
+    """A plan before it is stored. Everything that the digest covers, and what it rests on.
+
+    ``interpreter`` is the digest of one that a worker built from the snapshot's requirements, else empty.
+    """
 
     requested: str
     from_revisions: Sequence[str]
@@ -42,6 +45,7 @@ class Draft:
     identity: Mapping[str, Any]
     snapshot: Snapshot
     base_observation: Observation
+    interpreter: str = ""
 
 
 @audit.action
@@ -155,6 +159,7 @@ def _parts(target: Target, draft: Draft) -> dict[str, str]:
         "steps": hashchain.digest(hashchain.canonical(steps)),
         "start": start_digest(rows=draft.from_revisions, catalog=draft.base_observation.catalog_id or ""),
         "identity": hashchain.digest(hashchain.canonical(identity_facts(draft.identity))),
+        **({"interpreter": draft.interpreter} if draft.interpreter else {}),
         **settings_parts(target),
     }
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
 
 from migrations_audit import dispatch, sealing
-from migrations_audit.actions import audit, registry_entries, registry_rules
+from migrations_audit.actions import audit, registry_entries, registry_rules, registry_sources
 from migrations_audit.actions.registry_entries import Changes, Entry
 from migrations_audit.actions.registry_rights import Verb, need
 from migrations_audit.actors import Actor
@@ -88,20 +88,31 @@ def remove_membership(*, actor: Actor, membership_id: int) -> None:
     _remove(actor, membership)
 
 
+@sensitive_variables("new_git_key", "key")
 @audit.action
 def save_project(
-    *, actor: Actor, project_id: int | None = None, seen_version: int | None = None, **values: Any
+    *,
+    actor: Actor,
+    project_id: int | None = None,
+    seen_version: int | None = None,
+    git_key: str = "",
+    new_git_key: str = "",
+    remove_git_key: bool = False,
+    **values: Any,
 ) -> Project:
     """Create a project, or change how it is run. That voids the approvals of its targets.
 
-    The folder is the worker's: it is checked as a name and never opened here. Raises Invalid, MayNotRegister, HasHistory,
-    ChangedMeanwhile.
+    Folder and repository are the worker's: they are checked as names and never opened here. An empty ``git_key`` keeps the
+    reference that is stored; ``new_git_key`` is sealed at once, and not stored, shown or recorded in clear. Raises Invalid,
+    MayNotRegister, HasHistory, ChangedMeanwhile, and NoSealingKey.
     """
     need(actor, "add" if project_id is None else "change", Project)
     project = registry_entries.open_entry(Project, project_id, seen_version=seen_version)
     changes = registry_entries.assign(project, values)
     if project_id is not None and "slug" in changes and has_history(project):
         raise HasHistory(f"The short name of {project} is in the audit of its targets and does not change any more.")
+    key = new_git_key.replace("\r\n", "\n").strip()
+    changes |= _new_key(project, git_key=git_key.strip(), new_git_key=key, remove=remove_git_key)
     registry_entries.store(project, changes, rules=registry_rules.check_project)
     _record(actor, project, changes, is_new=project_id is None)
     return project
@@ -205,6 +216,25 @@ def _new_reference(target: Target, *, url_reference: str, new_url: str) -> Chang
     return {"url_reference": {"old": old, "new": new}}
 
 
+@sensitive_variables("new_git_key")
+def _new_key(project: Project, *, git_key: str, new_git_key: str, remove: bool) -> Changes:
+    """Put the reference to the repository's key onto the project and say what changed, without saying a sealed value."""
+    old, was_sealed = project.shown_git_key, project.git_key.startswith("sealed:")
+    if sum((bool(new_git_key), remove, git_key not in ("", project.git_key))) > 1:
+        raise Invalid("Give a reference, or a new key, or remove the stored one: one of the three.", field="git_key")
+    if new_git_key:
+        registry_sources.check_new_key(new_git_key)
+        project.git_key = f"sealed:{sealing.seal(new_git_key, keys=settings.PORTAL_SEALING_KEYS)}"
+    elif remove and project.git_key:
+        project.git_key = ""
+    elif git_key not in ("", project.git_key):
+        registry_sources.check_key_reference(git_key)
+        project.git_key = git_key
+    else:
+        return {}
+    return {"git_key": {"old": old, "new": SEALED_ANEW if was_sealed and new_git_key else project.shown_git_key}}
+
+
 def _record(actor: Actor, entry: Entry, changes: Changes, *, is_new: bool) -> None:
     if is_new:
         _tell(actor, entry, "created", {"settings": _settings(entry)})
@@ -241,4 +271,6 @@ def _tell(actor: Actor, entry: Entry, what: str, facts: dict[str, Any]) -> None:
 
 def _settings(entry: Entry) -> dict[str, Any]:
     facts = {name: registry_entries.shown(getattr(entry, name)) for name in registry_entries.settable(type(entry))}
+    if isinstance(entry, Project):
+        return facts | {"git_key": entry.shown_git_key}
     return facts | ({"url_reference": entry.shown_reference} if isinstance(entry, Target) else {})

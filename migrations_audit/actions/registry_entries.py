@@ -28,12 +28,15 @@ class ChangedMeanwhile(Conflict):
     code = "changed_meanwhile"
 
 
+REFERENCES = ("url_reference", "git_key")
+
+
 def settable(model: type[Entry]) -> list[str]:
-    """The fields that a caller may set by name. A target's reference is not among them: it has parameters of its own."""
+    """The fields that a caller may set by name. References to secrets are not among them: they have parameters of their own."""
     return [
         field.name
         for field in model._meta.fields
-        if field.editable and not field.primary_key and field.name != "url_reference"
+        if field.editable and not field.primary_key and field.name not in REFERENCES
     ]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
 
 from migrations_audit import sealing
+from migrations_audit.actions import registry_sources
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Environment, Membership, Project, Role, Target, Tier
 from migrations_audit.models.projects import Delivery
@@ -39,7 +39,10 @@ _TAKEN: Final = re.compile(
 )
 _SECRET: Final = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/\s@]*:[^\s@]*@|(?:password|passwd|pwd)\s*=\s*\S")
 _SECRET_NAME: Final = re.compile(r"(?i)passw|pwd|secret|token|api_?key|access_?key|private|credential|dsn")
-_SCHEME: Final = re.compile(r"(?i)postgres(?:ql)?(?:\+(?:psycopg|psycopg2|asyncpg|pg8000))?")
+_SCHEME: Final = re.compile(
+    r"(?i)postgres(?:ql)?(?:\+(?:psycopg|psycopg2|asyncpg|pg8000))?|(?:mysql|mariadb)(?:\+pymysql)?"
+)
+_SQLITE: Final = re.compile(r"(?i)sqlite(?:\+pysqlite)?:")
 
 
 def holds_a_password(text: str) -> bool:
@@ -115,19 +118,14 @@ def check_role(role: str, *, field: str) -> None:
 def check_project(project: Project) -> None:
     """Raise Invalid for settings that a worker could not use or that would lead it out of the project."""
     _check_slug(project.slug)
-    _check_folder(project.folder, roots=settings.PORTAL_PROJECT_ROOTS)
+    registry_sources.check_source(project)
     _check_config_path(project.config_path)
     if not _SECTION.fullmatch(project.ini_section) or project.ini_section == "DEFAULT":
         raise Invalid(
             "An ini section is named with letters, digits and _ . : -, like alembic. DEFAULT is not one.",
             field="ini_section",
         )
-    if project.interpreter and project.interpreter not in settings.PORTAL_INTERPRETERS:
-        raise Invalid(
-            "PORTAL_INTERPRETERS does not name this interpreter. Leave it empty for the worker's own Python, "
-            "or add it to the setting on the portal and on its workers.",
-            field="interpreter",
-        )
+    registry_sources.check_interpreter(project)
     _check_delivery(project)
     _check_variables(project.extra_environment, delivered=project.url_delivery_name)
     _check_identifier(project.version_table, field="version_table", what="version table", required=True)
@@ -161,7 +159,10 @@ def check_reference(reference: str) -> None:
 
 @sensitive_variables()
 def check_url(url: str) -> None:
-    """Raise Invalid unless ``url`` looks like one PostgreSQL database, which the worker reads strictly. Nothing is repeated."""
+    """Raise Invalid unless ``url`` looks like one database, which the worker reads strictly. Nothing is repeated."""
+    if _SQLITE.match(url):
+        _check_file(url)
+        return
     parts = _split(url)
     if parts is None:
         raise Invalid(
@@ -176,7 +177,8 @@ def check_url(url: str) -> None:
         ),
         (
             _SCHEME.fullmatch(parts.scheme),
-            "The URL begins with postgresql:// or postgresql+driver:// (psycopg, psycopg2, asyncpg, pg8000).",
+            "The URL begins with postgresql:// or postgresql+driver:// (psycopg, psycopg2, asyncpg, pg8000), with "
+            "mysql+pymysql:// or mariadb+pymysql://, or with sqlite:////.",
         ),
         (parts.username, "The URL names no user. It looks like postgresql://user:password@host:5432/database."),
         (parts.hostname and "," not in parts.netloc, "The URL names one host: not none, and not several."),
@@ -189,6 +191,20 @@ def check_url(url: str) -> None:
     for holds, sentence in sentences:
         if not holds:
             raise Invalid(sentence, field="new_url")
+
+
+def _check_file(url: str) -> None:
+    path = url.partition(":")[2]
+    if (
+        not path.startswith("////")
+        or path.startswith("/////")
+        or any(mark in path for mark in "?#")
+        or len(url) > LONGEST_URL
+    ):
+        raise Invalid(
+            "The URL of a SQLite file is sqlite:////absolute/path/to/file.db, with four slashes and without parameters.",
+            field="new_url",
+        )
 
 
 @sensitive_variables()
@@ -207,19 +223,6 @@ def _check_slug(slug: str) -> None:
             "A short name has lower-case letters, digits, hyphens and _, and begins and ends with a letter or digit.",
             field="slug",
         )
-
-
-def _check_folder(folder: str, *, roots: Sequence[str]) -> None:
-    if not folder.startswith("/") or folder.startswith("//") or posixpath.normpath(folder) != folder:
-        raise Invalid("Give the folder as an absolute path without . , .. or a final /.", field="folder")
-    if not roots:
-        raise Invalid(
-            "PORTAL_PROJECT_ROOTS is empty, so no folder is accepted. Set it on the portal and on its workers.",
-            field="folder",
-        )
-    bases = [posixpath.normpath(root) for root in roots]
-    if not any(folder == base or folder.startswith(base.rstrip("/") + "/") for base in bases):
-        raise Invalid(f"The folder must lie under one of PORTAL_PROJECT_ROOTS: {', '.join(bases)}.", field="folder")
 
 
 def _check_config_path(path: str) -> None:

@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import F, Q
 
 from migrations_audit import dispatch, states
-from migrations_audit.actions import audit, moves
+from migrations_audit.actions import attempts, audit, moves
 from migrations_audit.actors import Actor
 from migrations_audit.models import MigrationRun, Target, Worker
 from migrations_audit.models.clock import database_now
@@ -36,7 +36,6 @@ def sweep(*, actor: Actor) -> bool:
         for number in _leases_over():
             _lose(actor=actor, number=number)
         _resend()
-        _reconcile_due()
         _observe_due()
     return True
 
@@ -90,26 +89,38 @@ def _lose(*, actor: Actor, number: int) -> None:
     run = moves.lock(number)
     if run.run_state is not RunState.RUNNING or run.lease_expires_at is None or run.lease_expires_at > database_now():
         return
+    sentence = (
+        f"{run.worker} stopped answering in phase {run.get_phase_display()}. What reached {run.target} is unknown until "
+        "its sessions are ended and it has been read. Nothing else runs there meanwhile."
+    )
     moves.move(
         run,
         to=RunState.OUTCOME_UNKNOWN,
-        sentence=(
-            f"{run.worker} stopped answering in phase {run.get_phase_display()}. What reached {run.target} is unknown until "
-            "its sessions are ended and it has been read. Nothing else runs there meanwhile."
-        ),
+        sentence=sentence,
         reason_code="worker_lost",
-        lease_expires_at=None,
-        reconcile_after_at=database_now(),
+        **attempts.handed_over(run, at=database_now()),
     )
     audit.record_run(actor=actor, action="run.worker_lost", run=run, worker=run.worker, phase=run.phase)
 
 
+_WAKES = {
+    RunState.REQUESTED: dispatch.Wake.PLAN,
+    RunState.PLANNING: dispatch.Wake.PLAN,
+    RunState.QUEUED: dispatch.Wake.EXECUTE,
+    RunState.OUTCOME_UNKNOWN: dispatch.Wake.RECONCILE,
+}
+
+
 def _resend() -> None:
+    """Wake workers for what waits for one. A pause that grows keeps a queue without a worker from filling."""
     now = database_now()
     late = now - timedelta(seconds=settings.PORTAL_RESEND_S)
+    nobody = Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=now)
+    due = Q(reconcile_after_at__isnull=True) | Q(reconcile_after_at__lte=now)
     waiting = Q(state__in=[RunState.REQUESTED.value, RunState.QUEUED.value])
-    lost_planner = Q(state=RunState.PLANNING.value, lease_expires_at__lte=now)
-    runs = MigrationRun.objects.filter(waiting | lost_planner).filter(
+    lost_planner = Q(state=RunState.PLANNING.value) & nobody
+    to_read = Q(state=RunState.OUTCOME_UNKNOWN.value) & nobody & due
+    runs = MigrationRun.objects.filter(waiting | lost_planner | to_read).filter(
         Q(dispatched_at__isnull=True) | Q(dispatched_at__lte=late)
     )
     for run in runs.select_related("target__environment").order_by("number")[:BATCH]:
@@ -119,25 +130,7 @@ def _resend() -> None:
         MigrationRun.objects.filter(number=run.number, state=run.state).update(
             dispatched_at=now, dispatch_count=F("dispatch_count") + 1
         )
-        wake = dispatch.Wake.EXECUTE if run.run_state is RunState.QUEUED else dispatch.Wake.PLAN
-        dispatch.after_commit(wake, queue=run.target.environment.queue, expires_s=LONGEST_RESEND_S, number=run.number)
-
-
-def _reconcile_due() -> None:
-    now = database_now()
-    runs = MigrationRun.objects.filter(state=RunState.OUTCOME_UNKNOWN.value).filter(
-        Q(reconcile_after_at__isnull=True) | Q(reconcile_after_at__lte=now)
-    )
-    for run in runs.select_related("target__environment").order_by("number")[:BATCH]:
-        MigrationRun.objects.filter(number=run.number, state=run.state).update(
-            reconcile_after_at=now + timedelta(seconds=settings.PORTAL_RESEND_S)
-        )
-        dispatch.after_commit(
-            dispatch.Wake.RECONCILE,
-            queue=run.target.environment.queue,
-            expires_s=settings.PORTAL_RESEND_S,
-            number=run.number,
-        )
+        dispatch.after_commit(_WAKES[run.run_state], queue=run.target.environment.queue, number=run.number)
 
 
 def _observe_due() -> None:
@@ -146,6 +139,4 @@ def _observe_due() -> None:
     for target in due.select_related("environment").order_by("next_observation_at", "pk")[:BATCH]:
         period = target.environment.observe_every_s
         Target.objects.filter(pk=target.pk).update(next_observation_at=now + timedelta(seconds=period))
-        dispatch.after_commit(
-            dispatch.Wake.OBSERVE, queue=target.environment.queue, expires_s=period, target_id=target.pk
-        )
+        dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)

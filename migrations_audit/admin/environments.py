@@ -81,6 +81,14 @@ class EnvironmentAdmin(RegistryAdmin):
             },
         ),
         (
+            "Isolation",
+            {
+                "fields": ["isolation"],
+                "description": "Migration code is arbitrary Python. A worker on which the demanded isolation does not work "
+                "refuses the run. The levels stand from the least to the most.",
+            },
+        ),
+        (
             "Limits of a run",
             {
                 "fields": ["lock_timeout_ms", "lock_retry_budget_s", "statement_timeout_ms", "lock_budget_s", "deadline_s"],

@@ -85,6 +85,13 @@ class ReferenceInput(forms.TextInput):
         return None if text.startswith("sealed:") else text
 
 
+class BlindTextarea(forms.Textarea):
+    """Takes a secret of several lines and never sends one back to the screen."""
+
+    def format_value(self, value: Any) -> None:
+        return None
+
+
 def requirement_lines(requirements: list[dict[str, Any]]) -> str:
     """Requirements as people write them."""
     return "\n".join(f"{item['count']} {item['role']}" for item in requirements)

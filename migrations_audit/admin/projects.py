@@ -17,14 +17,36 @@ from django.views.decorators.debug import sensitive_post_parameters
 from migrations_audit.access import actor_of
 from migrations_audit.actions import registry
 from migrations_audit.admin.base import at, environments_as, link, pretty
-from migrations_audit.admin.fields import ReferenceInput, VariablesField, variable_lines
+from migrations_audit.admin.fields import BlindTextarea, ReferenceInput, VariablesField, variable_lines
 from migrations_audit.admin.filters import by_environment, by_project
 from migrations_audit.admin.readings import StandingFilter, newest_observation, with_standings
 from migrations_audit.admin.registry import RegistryAdmin, VersionedForm
 from migrations_audit.models import Project, Role, Target
+from migrations_audit.models.projects import BUILT
+
+_WIDE = {"class": "vLargeTextField", "autocomplete": "off", "spellcheck": "false"}
 
 
 class ProjectForm(VersionedForm):
+    write_only = frozenset({"new_git_key"})
+
+    git_key = forms.CharField(
+        label="Git key",
+        required=False,
+        max_length=4_000,
+        widget=ReferenceInput(attrs=_WIDE),
+        help_text="Where the worker finds the private key (ssh) or the token (https): env:NAME or file:/run/secrets/name. Never "
+        "the key itself. Empty keeps what is stored.",
+    )
+    new_git_key = forms.CharField(
+        label="New key or token (will be sealed)",
+        required=False,
+        max_length=4_000,
+        widget=BlindTextarea(attrs={"rows": 3, "cols": 60, "autocomplete": "off", "spellcheck": "false"}),
+        help_text="Instead of a reference: the private key or the token itself, for reading only. It is encrypted with the "
+        "portal's sealing key as it is stored, and is never shown again. Empty keeps what is stored.",
+    )
+    remove_git_key = forms.BooleanField(label="Remove the stored git key", required=False)
     extra_environment = VariablesField(
         label="Extra environment",
         help_text="Further variables for env.py, one NAME=value per line. No secrets: everybody sees these. PATH, HOME, PYTHON…, "
@@ -32,51 +54,86 @@ class ProjectForm(VersionedForm):
     )
     interpreter = forms.ChoiceField(
         required=False,
-        help_text="Which Python runs the scripts: a name from PORTAL_INTERPRETERS on the portal and its workers.",
+        help_text="Which Python runs the scripts: a name from PORTAL_INTERPRETERS, or one that a worker builds with uv from the "
+        "requirements below. Only workers whose PORTAL_BUILD_FOR names this project build it.",
     )
 
     class Meta:
         model = Project
         fields = [
-            "slug", "name", "folder", "config_path", "ini_section", "url_delivery", "url_delivery_name", "driver",
+            "slug", "name", "source", "folder", "git_url", "git_ref", "requirements", "config_path", "ini_section",
+            "url_delivery", "url_delivery_name", "driver",
             "version_table", "version_table_schema",
         ]  # fmt: skip
         labels = {"slug": "Short name", "url_delivery": "URL delivered as", "url_delivery_name": "Variable or -x key"}
         help_texts = {
             "slug": "Lower case, like market. It is part of every target's name and of the audit, so it stays as it is once "
             "something was read or run.",
-            "folder": "An absolute path on the worker, under one of PORTAL_PROJECT_ROOTS. It holds the configuration and the "
-            "scripts. The portal does not open it; the next observation says whether the worker could.",
+            "folder": "It holds the configuration and the scripts. Of a folder on the worker: an absolute path under one of "
+            "PORTAL_PROJECT_ROOTS. In a repository: relative to its root, or . for the root. The portal does not open it; the "
+            "next observation says whether the worker could.",
+            "git_url": "https://host/path or ssh://git@host/path, at a host of PORTAL_GIT_HOSTS. No password in it.",
+            "git_ref": "A branch, a tag, or a commit id in full. Each plan names the commit to which it led; if it leads to "
+            "other scripts when the run starts, the approval is void.",
+            "requirements": "Only for an interpreter that a worker builds: a uv.lock (its pyproject.toml beside it), or a file "
+            "with pinned packages and --hash, relative to the folder. Wheels only.",
             "url_delivery": "How env.py takes the database URL. Look into it: config.get_main_option("
             "“sqlalchemy.url”), os.environ[…], or context.get_x_argument().",
             "driver": "The SQLAlchemy driver that this project has installed.",
             "version_table": "alembic_version, unless env.py passes version_table.",
             "version_table_schema": "Only if env.py passes version_table_schema. Empty: the first schema of the search_path.",
         }
-        widgets = {"folder": forms.TextInput(attrs={"class": "vLargeTextField", "spellcheck": "false"})}
+        widgets = {name: forms.TextInput(attrs=_WIDE) for name in ("folder", "git_url", "git_ref", "requirements")}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         interpreter = self.fields.get("interpreter")
         if isinstance(interpreter, forms.ChoiceField):
             names = sorted({*settings.PORTAL_INTERPRETERS, self.instance.interpreter} - {""})
-            interpreter.choices = [("", "the worker's own Python"), *((name, name) for name in names)]
+            built = (BUILT, "built by a worker with uv, from the requirements")
+            interpreter.choices = [
+                ("", "the worker's own Python"),
+                *((name, name) for name in names if name != BUILT),
+                built,
+            ]
 
 
+@method_decorator(sensitive_post_parameters("git_key", "new_git_key"), name="changeform_view")
 @admin.register(Project)
 class ProjectAdmin(RegistryAdmin):
     form = ProjectForm
-    list_display = ["name", "slug", "folder", "config_path", "url_delivery", "driver"]
-    list_filter = ["url_delivery", "driver"]
-    search_fields = ["slug", "name", "folder"]
-    for_viewers = {"seen_version": None, "extra_environment": "variables"}
+    list_display = ["name", "slug", "source", "folder", "config_path", "url_delivery", "driver"]
+    list_filter = ["source", "url_delivery", "driver"]
+    search_fields = ["slug", "name", "folder", "git_url"]
+    hidden_fields = ("git_key",)
+    for_viewers = {
+        "seen_version": None,
+        "extra_environment": "variables",
+        "git_key": None,
+        "new_git_key": None,
+        "remove_git_key": None,
+    }
     fieldsets = [
         (None, {"fields": ["name", "slug", "seen_version"]}),
-        ("Scripts", {"fields": ["folder", "config_path", "ini_section"]}),
+        ("Scripts", {"fields": ["source", "folder", "config_path", "ini_section"]}),
+        (
+            "Git repository",
+            {
+                "fields": ["git_url", "git_ref", "stored_git_key", "git_key", "new_git_key", "remove_git_key"],
+                "description": "Only when that is the source. Workers fetch it; the portal's web process never does.",
+            },
+        ),
         (
             "How they run",
             {
-                "fields": ["interpreter", "driver", "url_delivery", "url_delivery_name", "extra_environment"],
+                "fields": [
+                    "interpreter",
+                    "requirements",
+                    "driver",
+                    "url_delivery",
+                    "url_delivery_name",
+                    "extra_environment",
+                ],
                 "description": "Any change here makes approvals void that were given before it.",
             },
         ),
@@ -91,7 +148,7 @@ class ProjectAdmin(RegistryAdmin):
         return Project.objects.filter(Exists(visible))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return ["slug"] if obj is not None and registry.has_history(obj) else []
+        return ["stored_git_key", *(["slug"] if obj is not None and registry.has_history(obj) else [])]
 
     def save_model(self, request: HttpRequest, obj: Project, form: ProjectForm, change: bool) -> None:
         pk = obj.pk if change else None
@@ -99,6 +156,10 @@ class ProjectAdmin(RegistryAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Project) -> None:
         registry.remove_project(actor=actor_of(request), project_id=obj.pk)
+
+    @admin.display(description="key stored now")
+    def stored_git_key(self, project: Project) -> str:
+        return project.shown_git_key or "none"
 
     @admin.display(description="extra environment")
     def variables(self, project: Project) -> str:

@@ -140,7 +140,8 @@ def _decoded(content: bytes, *, is_python: bool) -> str:
         return content.decode("utf-8", "replace")
 
 
-def _excluded(name: str) -> bool:
+def is_left_out(name: str) -> bool:
+    """Whether a file or folder of this name is left out of every snapshot."""
     return any(fnmatchcase(name, pattern) for pattern in EXCLUDED)
 
 
@@ -232,7 +233,7 @@ class _Reader:
 
     def _names(self, directory: Path, prefix: str) -> list[str]:
         try:
-            names = [name for name in os.listdir(directory) if not _excluded(name)]
+            names = [name for name in os.listdir(directory) if not is_left_out(name)]
         except OSError as error:
             raise _unreadable(prefix.rstrip("/") or ".", error) from error
         for name in names:
@@ -262,7 +263,7 @@ class _Reader:
                 "link_leaves_folder",
                 f"The symbolic link {shown} leaves the project's folder. Replace it by the file itself.",
             )
-        if any(map(_excluded, path.relative_to(self._root).parts)):
+        if any(map(is_left_out, path.relative_to(self._root).parts)):
             raise SnapshotRefused(
                 "link_to_excluded", f"The symbolic link {shown} points to what every snapshot leaves out. Remove it."
             )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from migrations_audit.engine import fence
+from migrations_audit.engine import dialects, fence
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
 
@@ -64,7 +64,7 @@ class BlockerWatch:
 
     def _look(self) -> None:
         try:
-            found = fence.blockers(self._url, prefix=self._prefix)
+            found = dialects.blockers(self._url, prefix=self._prefix)
         except PortalError as error:
             logger.info("Who blocks %s was not read: %s", self._prefix, error.message)
             return

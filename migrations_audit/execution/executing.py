@@ -123,6 +123,16 @@ def _once(subject: Subject, limits: types.RunLimits, *, narrator: Narrator, hear
         raise Ended(RunState.ERROR, error.code, sentence) from error
 
 
+def foreign_signal(ended: types.RunnerExit, limits: types.RunLimits) -> str:
+    """A sentence about a signal that ended the runner and that the portal did not send; else the empty text."""
+    if not ended.signal or ended.ended_by != "itself":
+        return ""
+    return (
+        f"The runner was ended by signal {ended.signal}, which the portal did not send. A machine or container out of memory "
+        f"does that; a run may use {limits.memory_bytes // 1024**2} MiB here."
+    )
+
+
 def _interrupt(subject: Subject) -> None:
     try:
         dialects.cancel(subject.url, prefix=places.tag_of(subject.run), sessions=places.sessions_of(subject.run))

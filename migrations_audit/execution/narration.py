@@ -10,6 +10,7 @@ from typing import Any
 from migrations_audit import failpoints
 from migrations_audit.actions import attempts
 from migrations_audit.actors import Actor
+from migrations_audit.engine import types
 from migrations_audit.engine.fence import Backend
 from migrations_audit.execution.writing import Writer
 from migrations_audit.judgement import Witness
@@ -109,13 +110,15 @@ class Narrator:
     def may_go(self) -> bool:
         """Whether the project may have the connection that was just checked; from the first yes on it may send anything."""
         self.finish()
+        number, epoch = self._run.number, self._run.epoch
+        attempts.remember_sessions(number=number, epoch=epoch, sessions=self._run.sessions)
         failpoints.reach("before_go")
         if self._run.phase == Phase.EXECUTE.value:
-            return attempts.renew(number=self._run.number, epoch=self._run.epoch).may_work
+            return attempts.renew(number=number, epoch=epoch).may_work
         going = attempts.begin_execution(
             actor=self._actor,
-            number=self._run.number,
-            epoch=self._run.epoch,
+            number=number,
+            epoch=epoch,
             sentence="Alembic is executing the approved revisions.",
         )
         if going:
@@ -173,10 +176,13 @@ class Narrator:
         self.witness = replace(self.witness, connected=True)
         settings = event["settings"]
         self.facts.setdefault("sessions", []).append({"pid": event["backend_pid"], "settings": settings})
+        session = types.RunSession(id=event["backend_pid"], name=event["session"])
+        self._run.sessions = [*self._run.sessions, session.as_dict()]
+        by_whom = f" as {event['user']}" if event["user"] else ""
         shown = ", ".join(f"{name} {value}" for name, value in sorted(settings.items()) if name != "application_name")
         self.say(
-            f"Connected to {event['database']} as {event['user']} by {event['driver']}, session {event['backend_pid']}, "
-            f"PostgreSQL {event['server_version']}. In force: {shown}."
+            f"Connected to {event['database']}{by_whom} by {event['driver']}, session {event['backend_pid']}, "
+            f"{event['engine']} {event['server_version']}. In force: {shown}."
         )
 
     def _on_connection_failed(self, event: dict[str, Any]) -> None:

@@ -11,11 +11,12 @@ import logging
 from migrations_audit import failpoints
 from migrations_audit.actions import attempts
 from migrations_audit.actors import worker
-from migrations_audit.engine import fence
+from migrations_audit.engine import dialects
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import judging, observing, places
+from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.judgement import Judgement, Witness
-from migrations_audit.models import MigrationRun, Plan
+from migrations_audit.models import MigrationRun
 from migrations_audit.states import Phase, RunState, Verdict
 
 logger = logging.getLogger(__name__)
@@ -32,9 +33,13 @@ def reconcile_run(*, number: int, worker_name: str) -> MigrationRun | None:
         logger.info("Not reconciled: %s", error.message)
         return None
     failpoints.reach("after_take_over")
-    if run.plan is None:
-        raise RuntimeError(f"{run} has an unknown outcome and no plan.")
-    judgement, look = _find_out(run, run.plan, worker_name=worker_name)
+    with Heartbeat(number=number, epoch=run.epoch):
+        try:
+            judgement, look = _find_out(run, worker_name=worker_name)
+        except Exception as error:  # the outermost frame of the reconciliation; that it failed is stored
+            logger.exception("Run %s was not reconciled.", number)
+            sentence = f"{actor.name} hit an error of its own ({type(error).__name__}) while it looked. Its log has the details."
+            judgement, look = _unknown("reconciler_error", sentence), None
     try:
         return attempts.finish(
             actor=actor,
@@ -49,10 +54,21 @@ def reconcile_run(*, number: int, worker_name: str) -> MigrationRun | None:
         return None
 
 
-def _find_out(run: MigrationRun, plan: Plan, *, worker_name: str) -> tuple[Judgement, observing.Look | None]:
+def _find_out(run: MigrationRun, *, worker_name: str) -> tuple[Judgement, observing.Look | None]:
+    plan = run.plan
+    if plan is None:
+        raise RuntimeError(f"{run} has an unknown outcome and no plan.")
+    # The project gets no connection before the phase is entered (attempts.begin_execution).
+    touched = run.phase in (Phase.EXECUTE.value, Phase.VERIFY.value)
     try:
         url = places.url_of(run.target)
-        fenced = fence.fence(url, prefix=places.prefix_of(run), budget_s=FENCE_BUDGET_S)
+        fenced = dialects.fence(
+            url,
+            prefix=places.prefix_of(run),
+            sessions=places.sessions_of(run),
+            budget_s=FENCE_BUDGET_S,
+            needs_lock=touched,
+        )
     except PortalError as error:
         return _unknown(
             "target_not_reached", f"{run.target} cannot be reached to find out what the run did: {error.message}"
@@ -73,8 +89,7 @@ def _find_out(run: MigrationRun, plan: Plan, *, worker_name: str) -> tuple[Judge
     witness = Witness(
         by_reconciliation=True,
         cancel_requested=run.cancel_requested_at is not None,
-        # The project gets no connection before the phase is entered (attempts.begin_execution).
-        touched=run.phase in (Phase.EXECUTE.value, Phase.VERIFY.value),
+        touched=touched,
     )
     return judging.judge_look(run=run, plan=plan, before=None, look=look, witness=witness), look
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from migrations_audit.engine import fence, protocol, types
+from migrations_audit.engine import dialects, fence, protocol, types
 from migrations_audit.engine.configuration import ScriptConfiguration
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.execution import commands, places
@@ -102,6 +102,7 @@ def _common(
             user=url.user,
             password=url.password,
             parameters=dict(url.parameters),
+            engine=url.engine.value,
         ),
         expected=protocol.Expected(
             system_identifier=identity["system_identifier"],
@@ -110,6 +111,7 @@ def _common(
         ),
         application_name=places.tag_of(run),
         lock_key=fence.LOCK_KEY,
+        lock_name=dialects.lock_name(url),
         lock_budget_s=0,
         lock_timeout_ms=0,
         statement_timeout_ms=0,

@@ -17,7 +17,17 @@ from migrations_audit.engine import dialects, isolation, types
 from migrations_audit.engine.launch import Confinement
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import executing, judging, observing, places, planning, repositories, spool, writing
+from migrations_audit.execution import (
+    executing,
+    judging,
+    observing,
+    places,
+    planning,
+    repositories,
+    runner_request,
+    spool,
+    writing,
+)
 from migrations_audit.execution.executing import Ended
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.narration import Narrator
@@ -93,6 +103,7 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
         exit_code=ended.exit_code if not ended.signal else None,
         ended_by=ended.ended_by if not ended.signal else f"{ended.ended_by} (signal {ended.signal})",
         cancel_requested=ended.ended_by == "cancel" or heartbeat.stop_reason() == "cancel",
+        error=narrator.witness.error or executing.foreign_signal(ended, runner_request.limits(plan)),
     )
     narrator.say(
         f"The runner has ended ({witness.ended_by}, exit code {witness.exit_code}). Ending its sessions and reading the target."

@@ -10,12 +10,20 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from migrations_audit import policy
+from migrations_audit.states import Isolation
 
 
 class Tier(models.TextChoices):
     DEVELOPMENT = "development", "Development"
     STAGING = "staging", "Staging"
     PRODUCTION = "production", "Production"
+
+
+class IsolationChoice(models.TextChoices):
+    NONE = Isolation.NONE.value, "none"
+    NON_DUMPABLE = Isolation.NON_DUMPABLE.value, "hidden processes of the same account"
+    SEPARATE_USER = Isolation.SEPARATE_USER.value, "an account of its own"
+    BUBBLEWRAP = Isolation.BUBBLEWRAP.value, "bubblewrap"
 
 
 class Role(models.TextChoices):
@@ -89,6 +97,7 @@ class Environment(models.Model):
     isolation = models.CharField(
         "isolation demanded",
         max_length=20,
+        choices=IsolationChoice.choices,
         blank=True,
         help_text="The least isolation of migration code from the worker's own account. Empty: the best that a worker has.",
     )

@@ -32,6 +32,13 @@ class Driver(models.TextChoices):
     ASYNCPG = "postgresql+asyncpg", "asyncpg"
     PG8000 = "postgresql+pg8000", "pg8000"
     PLAIN = "postgresql", "the default of the project's SQLAlchemy"
+    MYSQL = "mysql+pymysql", "PyMySQL, for MySQL and MariaDB"
+    MARIADB = "mariadb+pymysql", "PyMySQL, for MariaDB alone"
+    SQLITE = "sqlite", "SQLite"
+
+
+BUILT = "uv"
+"""The interpreter of a project whose environment a worker builds from the project's requirements."""
 
 
 class Project(models.Model):
@@ -67,7 +74,8 @@ class Project(models.Model):
     requirements = models.CharField(
         max_length=200,
         blank=True,
-        help_text="A uv.lock or a requirements file with hashes, relative to the folder, from which a worker builds the interpreter.",
+        help_text="A uv.lock or a requirements file with hashes, relative to the folder, "
+        "from which a worker builds the interpreter.",
     )
     launcher = models.CharField(max_length=10, choices=Launcher.choices, default=Launcher.ALEMBIC)
     command = models.JSONField(
@@ -108,6 +116,11 @@ class Project(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def shown_git_key(self) -> str:
+        """The reference to the repository's key for pages and the audit: a sealed value shows only that it is sealed."""
+        return "sealed value" if self.git_key.startswith("sealed:") else self.git_key
+
     def approved_facts(self) -> dict[str, Any]:
         """What an approval binds of this project's settings."""
         names = (
@@ -137,6 +150,9 @@ class Target(models.Model):
     identity = models.JSONField(null=True, blank=True, editable=False)
     marker = models.CharField(max_length=36, blank=True, editable=False)
     enrolled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    leftovers_accepted_of = models.PositiveBigIntegerField(
+        null=True, blank=True, editable=False, help_text="The last run that was partly applied and then accepted so."
+    )
     next_observation_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
     settings_version = models.PositiveIntegerField(default=1, editable=False)
 

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from migrations_audit.models.environments import Environment
+from migrations_audit.models.environments import Environment, IsolationChoice
 from migrations_audit.models.plans import OperationChoice, Plan
 from migrations_audit.models.projects import Target
 from migrations_audit.states import LIVE, OPEN, Phase, RunState, StepState, Verdict
@@ -89,7 +89,12 @@ class MigrationRun(models.Model):
     epoch = models.PositiveIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     worker = models.CharField(max_length=200, blank=True)
-    isolation = models.CharField(max_length=20, blank=True, help_text="What kept the migration code apart.")
+    isolation = models.CharField(
+        max_length=20, choices=IsolationChoice.choices, blank=True, help_text="What kept the migration code apart."
+    )
+    sessions = models.JSONField(
+        default=list, blank=True, help_text="The run's sessions on the target, noted before the project got them."
+    )
     sentence = models.TextField(blank=True, help_text="What happened, for people. Written with each move.")
     reason_code = models.CharField(max_length=40, blank=True)
     requested_at = models.DateTimeField()

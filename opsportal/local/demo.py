@@ -210,7 +210,7 @@ class Demo:
 
 def _web_command(port: int) -> list[str]:
     command = ["uvicorn", "opsportal.asgi:application", "--host", HOST, "--port", str(port)]
-    return [*command, "--timeout-graceful-shutdown", "3", "--no-access-log"]
+    return [*command, "--timeout-graceful-shutdown", "3", "--no-access-log", "--no-proxy-headers"]
 
 
 def choose_port(kept: Path) -> int:

@@ -75,7 +75,7 @@ def test_a_message_that_is_no_use_later_expires(
     queue: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        dispatch.after_commit(Wake.OBSERVE, queue=queue, expires_s=30, target_id=1)
+        dispatch.after_commit(Wake.OBSERVE, queue=queue, target_id=1)
 
     with redis.Redis.from_url(django_settings.REDIS_URL) as broker:
         raw = broker.lindex(queue, 0)

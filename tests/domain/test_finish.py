@@ -121,6 +121,7 @@ def test_a_wrong_database_first_and_the_right_one_later_ends_as_verified() -> No
     run = make_run(place, state="running")
     other = judged({"identity_differences": ("The system identifier is 8, enrolled is 7.",)})
     finish(place, run, judgement=other, observation=read_back(place, run, revisions=["001"]))
+    MigrationRun.objects.filter(number=run.number).update(reconcile_after_at=None)
     again = attempts.take_over(actor=WORKER, number=run.number)
 
     finish(place, again, judgement=judged({}, {"by_reconciliation": True}))

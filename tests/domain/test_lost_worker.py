@@ -31,6 +31,10 @@ def let_lease_end(run: MigrationRun) -> None:
     MigrationRun.objects.filter(number=run.number).update(lease_expires_at=database_now() - timedelta(seconds=1))
 
 
+def let_it_be_due(run: MigrationRun) -> None:
+    MigrationRun.objects.filter(number=run.number).update(reconcile_after_at=database_now() - timedelta(seconds=1))
+
+
 def test_a_run_whose_lease_is_over_has_an_unknown_outcome() -> None:
     run = lost(make_place())
 
@@ -79,6 +83,9 @@ def test_it_is_taken_over_again_when_the_second_worker_is_lost_too() -> None:
     run = lost(make_place())
     second = attempts.take_over(actor=WORKER, number=run.number)
     let_lease_end(second)
+    with pytest.raises(attempts.NotClaimable, match="is read again at"):
+        attempts.take_over(actor=WORKER, number=run.number)
+    let_it_be_due(second)
 
     assert attempts.take_over(actor=WORKER, number=run.number).epoch == second.epoch + 1
 
@@ -91,10 +98,11 @@ def test_only_an_unknown_outcome_is_taken_over(state: str) -> None:
         attempts.take_over(actor=WORKER, number=run.number)
 
 
-def test_a_lost_worker_that_wakes_up_finds_its_epoch_gone() -> None:
+def test_a_lost_worker_that_wakes_up_finds_its_epoch_gone_before_anybody_took_over() -> None:
     place = make_place()
-    run = lost(place)
-    attempts.take_over(actor=WORKER, number=run.number)
+    run = make_run(place, state="running")
+    let_lease_end(run)
+    sweeps.sweep(actor=WORKER)
 
     assert not attempts.renew(number=run.number, epoch=run.epoch).held
     with pytest.raises(attempts.LostLease):
@@ -123,6 +131,9 @@ def test_a_reconciliation_that_cannot_read_leaves_the_outcome_unknown() -> None:
     assert (taken.state, taken.reason_code, taken.lease_expires_at) == ("outcome_unknown", "target_not_reached", None)
     assert taken.reconcile_after_at is not None
     assert taken.reconcile_after_at > database_now()
+    with pytest.raises(attempts.NotClaimable, match="is read again at"):
+        attempts.take_over(actor=WORKER, number=taken.number)
+    let_it_be_due(taken)
     assert attempts.take_over(actor=WORKER, number=taken.number).epoch == taken.epoch + 1
 
 
@@ -146,6 +157,7 @@ def test_a_worker_that_cannot_go_on_gives_up_and_a_reconciliation_is_due() -> No
     assert (run.state, run.reason_code, run.sentence) == ("outcome_unknown", "worker_gave_up", "The disk is full.")
     assert run.reconcile_after_at is not None
     assert trail.last("run.abandoned").facts["facts"]["phase"] == "preflight"
+    assert not attempts.renew(number=run.number, epoch=run.epoch - 1).held
     assert attempts.take_over(actor=WORKER, number=run.number).epoch == run.epoch + 1
 
 
@@ -173,6 +185,7 @@ def test_the_pauses_between_reconciliations_grow_and_have_an_end() -> None:
         due = MigrationRun.objects.get(number=run.number).reconcile_after_at
         assert due is not None
         pauses.append(round((due - trail.last("run.outcome_unknown").at).total_seconds()))
+        let_it_be_due(run)
 
     assert pauses == sorted(pauses)
     assert pauses[0] < pauses[-1] == attempts.LONGEST_PAUSE_S

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from migrations_audit import access, dispatch
-from migrations_audit.actions import evidence
+from migrations_audit.actions import enrolment, evidence
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Catalog, Observation, Snapshot
 from migrations_audit.models.clock import database_now
@@ -153,7 +153,7 @@ def test_an_administrator_gives_the_identity_up_and_the_next_reading_enrols_anew
     place = make_place()
     observe(place)
 
-    evidence.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason=" Restored on a new host. ")
+    enrolment.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason=" Restored on a new host. ")
 
     place.target.refresh_from_db()
     assert (place.target.identity, place.target.enrolled_at) == (None, None)
@@ -168,10 +168,10 @@ def test_an_administrator_gives_the_identity_up_and_the_next_reading_enrols_anew
 def test_an_identity_is_given_up_once() -> None:
     place = make_place()
     observe(place)
-    evidence.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason="Moved.")
+    enrolment.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason="Moved.")
 
-    with pytest.raises(evidence.NotEnrolled, match="has no enrolled identity"):
-        evidence.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason="Moved.")
+    with pytest.raises(enrolment.NotEnrolled, match="has no enrolled identity"):
+        enrolment.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason="Moved.")
 
 
 @pytest.mark.parametrize("name", ["viewer", "dev", "dba", "operator", "auditor"])
@@ -180,11 +180,11 @@ def test_nobody_else_gives_an_identity_up(name: str) -> None:
     observe(place)
 
     with pytest.raises(access.MissingRole):
-        evidence.forget_identity(actor=place.actor(name), target_id=place.target.pk, reason="Moved.")
+        enrolment.forget_identity(actor=place.actor(name), target_id=place.target.pk, reason="Moved.")
 
     place.target.refresh_from_db()
     assert place.target.identity == IDENTITY
-    trail.denied(verb="evidence.forget_identity", code="missing_role")
+    trail.denied(verb="enrolment.forget_identity", code="missing_role")
 
 
 def test_a_token_of_an_administrator_does_not_give_an_identity_up() -> None:
@@ -192,7 +192,7 @@ def test_a_token_of_an_administrator_does_not_give_an_identity_up() -> None:
     observe(place)
 
     with pytest.raises(access.MissingScope):
-        evidence.forget_identity(
+        enrolment.forget_identity(
             actor=place.token("admin", "read", "request", "run"), target_id=place.target.pk, reason="Moved."
         )
 
@@ -203,7 +203,7 @@ def test_an_identity_is_given_up_for_a_reason(reason: str) -> None:
     observe(place)
 
     with pytest.raises(Invalid):
-        evidence.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason=reason)
+        enrolment.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason=reason)
 
 
 def test_a_database_of_another_environment_is_not_enrolled_a_second_time(sent: Sent) -> None:
@@ -223,5 +223,5 @@ def test_the_identity_is_not_given_up_while_a_run_is_live(sent: Sent) -> None:
     place = make_place()
     make_run(place, state="running")
 
-    with pytest.raises(evidence.RunIsLive):
-        evidence.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason="Replaced.")
+    with pytest.raises(enrolment.RunIsLive):
+        enrolment.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason="Replaced.")

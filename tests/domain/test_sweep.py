@@ -114,11 +114,19 @@ def test_a_lost_run_is_sent_to_be_reconciled_and_not_again_at_once(sent: Sent) -
 
 def test_a_reconciliation_that_is_due_again_is_sent_again(sent: Sent) -> None:
     run = make_run(make_place(), state="running")
-    MigrationRun.objects.filter(number=run.number).update(
-        state="outcome_unknown", reconcile_after_at=database_now() - timedelta(seconds=1)
-    )
+    second_ago = database_now() - timedelta(seconds=1)
+    age(run, seconds=16, state="outcome_unknown", lease_expires_at=None, reconcile_after_at=second_ago)
 
     assert swept(sent, run) == [dispatch.Wake.RECONCILE]
+
+
+@pytest.mark.parametrize("column", ["reconcile_after_at", "lease_expires_at"])
+def test_a_reconciliation_that_is_not_due_or_under_way_is_not_sent(sent: Sent, column: str) -> None:
+    run = make_run(make_place(), state="running")
+    soon = database_now() + timedelta(seconds=5)
+    age(run, seconds=3_600, state="outcome_unknown", **{"lease_expires_at": None, column: soon})
+
+    assert swept(sent, run) == []
 
 
 def test_messages_go_to_the_queue_of_the_environment_with_ids_only(sent: Sent) -> None:
@@ -128,14 +136,14 @@ def test_messages_go_to_the_queue_of_the_environment_with_ids_only(sent: Sent) -
 
     swept(sent, run)
 
-    assert (dispatch.Wake.EXECUTE, {"queue": "target-staging", "expires_s": 60, "number": run.number}) in sent
+    assert (dispatch.Wake.EXECUTE, {"queue": "target-staging", "number": run.number}) in sent
 
 
 def test_a_target_is_observed_when_it_is_due(sent: Sent) -> None:
     place = make_place(observe_every_s=120)
     sweeps.sweep(actor=WORKER)
 
-    observe = (dispatch.Wake.OBSERVE, {"queue": "target-production", "expires_s": 120, "target_id": place.target.pk})
+    observe = (dispatch.Wake.OBSERVE, {"queue": "target-production", "target_id": place.target.pk})
     assert sent == [observe]
     place.target.refresh_from_db()
     assert place.target.next_observation_at is not None

@@ -52,7 +52,7 @@ def test_a_row_says_the_default_and_what_the_variable_means(name: str) -> None:
     if expression is None:
         assert default == "none"
     elif isinstance(expression, ast.Constant):
-        assert default.strip("`").lower() == str(expression.value).lower()
+        assert default.strip("`").lower() == (str(expression.value).lower() or "empty")
     elif isinstance(expression, ast.List):
         assert (default, expression.elts) == ("empty", [])
     assert len(meaning) > 20

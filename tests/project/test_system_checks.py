@@ -110,6 +110,26 @@ def test_roots_are_absolute_plain_paths(settings: Settings, roots: list[str], ex
     assert ids(checks.check_project_roots()) == expected
 
 
+@pytest.mark.parametrize(
+    ("hosts", "cache", "expected"),
+    [
+        ([], "", []),
+        (["git.example.org", "h:8443"], "/var/cache/opsportal", []),
+        (["git.example.org"], "", ["portal.W003"]),
+        (["https://git.example.org", "*"], "/var/cache/opsportal", ["portal.E007", "portal.E007"]),
+        ([], "cache", ["portal.E008"]),
+        ([], "/var/../cache", ["portal.E008"]),
+    ],
+)
+def test_hosts_of_repositories_are_hosts_and_the_cache_is_a_folder(
+    settings: Settings, hosts: list[str], cache: str, expected: list[str]
+) -> None:
+    settings.PORTAL_GIT_HOSTS, settings.PORTAL_CACHE, settings.PORTAL_PROJECT_ROOTS = hosts, cache, []
+
+    assert ids(checks.check_repositories()) == expected
+    assert ids(checks.check_project_roots()) == ([] if hosts else ["portal.W002"])
+
+
 def test_a_broker_that_is_no_redis_is_an_error_without_its_address(settings: Settings) -> None:
     assert checks.check_broker() == []
     settings.REDIS_URL = "amqp://u:canary@h"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pytest_django import Settings
 
 from migrations_audit.models import Project
 from tests import people
@@ -43,11 +44,50 @@ def test_a_project_is_shown_as_it_was_entered_and_changes_by_field(sign_in: Sign
     assert list(trail.last("project.changed").facts["facts"]["changed"]) == ["driver"]
 
 
+def test_a_project_from_git_is_registered_and_its_key_is_never_shown_again(sign_in: SignIn, settings: Settings) -> None:
+    settings.PORTAL_GIT_HOSTS = ["git.example.org"]
+    client = sign_in("root")
+    page = submit(
+        client,
+        add_url(Project),
+        name="Shop",
+        slug="shop",
+        source="git",
+        folder="services/shop",
+        git_url="ssh://git@git.example.org/shop.git",
+        git_ref="main",
+        new_git_key="-----BEGIN KEY-----\r\nkey-canary-8821\r\n-----END KEY-----",
+    )
+    project = Project.objects.get(slug="shop")
+    again = client.get(change_url(project))
+
+    assert "” was added" in text(page)
+    assert project.git_key.startswith("sealed:")
+    assert "sealed value" in text(again)
+    for shown in (page, again, client.get(list_url(Project))):
+        assert "key-canary-8821" not in shown.content.decode()
+        assert project.git_key not in shown.content.decode()
+
+
+def test_a_key_that_was_refused_does_not_come_back_to_the_screen(sign_in: SignIn, place: people.Place) -> None:
+    page = submit(
+        sign_in("root"), change_url(place.project), git_key="key-canary-8822", new_git_key="two\nkey-canary-8823"
+    )
+
+    assert "one of the three" in errors(page)
+    assert "key-canary" not in page.content.decode()
+
+
 @pytest.mark.parametrize(
     ("field", "typed", "sentence"),
     [
         ("folder", "/etc", "under one of PORTAL_PROJECT_ROOTS: /srv"),
         ("folder", "/srv/../etc", "absolute path without"),
+        ("git_url", "https://git.example.org/x", "belongs to a git repository"),
+        ("git_key", "env:SHOP_KEY", "belongs to a git repository"),
+        ("source", "git", "Say where the repository is"),
+        ("requirements", "uv.lock", "that a worker builds"),
+        ("interpreter", "uv", "Name the uv.lock"),
         ("config_path", "../alembic.ini", "relative to the folder"),
         ("ini_section", "x]", "An ini section is named"),
         ("interpreter", "/bin/sh", "Select a valid choice"),

@@ -41,6 +41,7 @@ def test_the_schema_lists_the_endpoints(schema: dict[str, Any]) -> None:
         ("GET", "/api/v1/runs/{number}"),
         ("POST", "/api/v1/runs/{number}/start"),
         ("POST", "/api/v1/runs/{number}/cancel"),
+        ("POST", "/api/v1/runs/{number}/verify-again"),
         ("POST", "/api/v1/runs/{number}/withdraw"),
         ("GET", "/api/v1/runs/{number}/log"),
         ("GET", "/api/v1/runs/{number}/evidence"),

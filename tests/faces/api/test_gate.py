@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from migrations_audit import hashchain
-from migrations_audit.actions import attempts, evidence
+from migrations_audit.actions import attempts, enrolment, evidence
 from migrations_audit.models import Environment, Snapshot, Target
 from migrations_audit.queries import gate
 from migrations_audit.states import TargetStatus
@@ -83,6 +83,8 @@ def test_the_gate_is_open_for_a_target_in_sync(place: people.Place, dev: Caller)
         (TargetStatus.SEVERAL_HEADS, ["002"]),
         (TargetStatus.NOT_INITIALISED, []),
         (TargetStatus.BEHIND, ["003"]),
+        (TargetStatus.REGRESSED, ["003"]),
+        (TargetStatus.TABLES_MISSING, ["004"]),
     ],
 )
 def test_every_other_reading_closes_the_gate_with_409(
@@ -95,6 +97,18 @@ def test_every_other_reading_closes_the_gate_with_409(
     assert (answer.status, answer.body["answer"]) == (409, status.value)
     assert answer.code == status.value
     assert answer.error["message"] == answer.body["sentence"]
+
+
+@pytest.mark.parametrize("status", [TargetStatus.REGRESSED, TargetStatus.TABLES_MISSING])
+def test_a_version_that_is_doubted_closes_the_gate_for_its_own_revision_too(
+    place: people.Place, dev: Caller, status: TargetStatus
+) -> None:
+    read(place, "003", status=status, sentence="REGRESSED: was at 004, now 003.")
+
+    answer = ask(dev, expect="003")
+
+    assert (answer.status, answer.code) == (409, status.value)
+    assert "REGRESSED: was at 004, now 003." in answer.error["message"]
 
 
 def test_a_target_behind_names_what_it_lacks(place: people.Place, dev: Caller) -> None:
@@ -113,7 +127,7 @@ def stale(place: people.Place) -> None:
 
 def forgotten(place: people.Place) -> None:
     read(place, "004", status=TargetStatus.IN_SYNC)
-    evidence.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason="Replaced on purpose.")
+    enrolment.forget_identity(actor=place.actor("admin"), target_id=place.target.pk, reason="Replaced on purpose.")
 
 
 def changing(place: people.Place) -> None:

@@ -52,7 +52,7 @@ def test_lists_hold_nothing_that_is_hidden(place: people.Place, outsider: Caller
     assert outsider.get("runs").body["items"] == []
 
 
-@pytest.mark.parametrize("path", ["start", "cancel", "withdraw"])
+@pytest.mark.parametrize("path", ["start", "cancel", "verify-again", "withdraw"])
 def test_what_is_hidden_cannot_be_changed(place: people.Place, outsider: Caller, path: str) -> None:
     run = people.make_run(place, state="approved")
     assert run.plan is not None
@@ -81,6 +81,7 @@ def test_what_is_hidden_cannot_be_changed(place: people.Place, outsider: Caller,
         ("request", "POST", "runs/{run}/withdraw"),
         ("run", "POST", "runs/{run}/start"),
         ("run", "POST", "runs/{run}/cancel"),
+        ("run", "POST", "runs/{run}/verify-again"),
         ("export", "GET", "audit/export"),
     ],
 )
@@ -150,7 +151,7 @@ def test_a_field_that_nobody_may_set_is_refused_and_no_run_is_made(place: people
     assert not MigrationRun.objects.exists()
 
 
-@pytest.mark.parametrize("path", ["runs/1/start", "runs/1/cancel", "runs/1/withdraw", "targets/1/observe"])
+@pytest.mark.parametrize("path", ["runs/1/start", "runs/1/cancel", "runs/1/verify-again", "runs/1/withdraw", "targets/1/observe"])
 def test_every_body_refuses_fields_that_it_does_not_know(dev: Caller, path: str) -> None:
     answer = dev.post(
         path, {"digest": "0" * 64, "state": "applied"} if path.endswith("start") else {"state": "applied"}

@@ -10,7 +10,7 @@ from migrations_audit import hashchain
 from migrations_audit.actions import attempts, evidence, runs
 from migrations_audit.actions.attempts import Line
 from migrations_audit.judgement import Check, Judgement
-from migrations_audit.models import MigrationRun
+from migrations_audit.models import AuditEvent, MigrationRun
 from migrations_audit.states import Outcome, RunState, TargetStatus, Verdict
 from tests import people
 from tests.domain import trail
@@ -56,10 +56,52 @@ def test_asking_twice_makes_one_run_and_names_it(place: people.Place, dev: Calle
     assert MigrationRun.objects.count() == 1
 
 
-def test_an_idempotency_key_is_refused_rather_than_ignored(place: people.Place, dev: Caller) -> None:
-    answer = dev.post("runs", {"target": LABEL, "revision": "head", "reason": "x"}, **{"Idempotency-Key": "7f1"})
+def test_the_same_request_with_its_key_gets_the_same_run_also_after_it_has_ended(
+    place: people.Place, dev: Caller
+) -> None:
+    body, key = {"target": LABEL, "revision": "head", "reason": "x"}, {"Idempotency-Key": "build-7f1"}
+    first = dev.post("runs", body, **key)
+    dev.post(f"runs/{first.body['number']}/withdraw")
 
-    assert (answer.status, answer.code) == (422, "idempotency_key_unsupported")
+    again = dev.post("runs", body, **key)
+
+    assert (first.status, again.status) == (201, 201)
+    assert again.headers["Location"] == first.headers["Location"]
+    assert again.body["state"] == "withdrawn"
+    assert MigrationRun.objects.count() == 1
+    assert AuditEvent.objects.filter(action="run.requested").count() == 1
+
+
+@pytest.mark.parametrize("change", [{"reason": "y"}, {"revision": "003"}, {"ticket": "OPS-1"}])
+def test_a_key_with_another_request_is_refused_and_makes_no_run(
+    place: people.Place, dev: Caller, change: dict[str, str]
+) -> None:
+    body = {"target": LABEL, "revision": "head", "reason": "x"}
+    dev.post("runs", body, **{"Idempotency-Key": "7f1"})
+
+    answer = dev.post("runs", body | change, **{"Idempotency-Key": "7f1"})
+
+    assert (answer.status, answer.code) == (422, "idempotency_key_reused")
+    assert MigrationRun.objects.count() == 1
+
+
+def test_a_key_belongs_to_one_person(place: people.Place, dev: Caller) -> None:
+    people.add_person(place, "dev2", ("requester", ""))
+    body = {"target": LABEL, "revision": "head", "reason": "x"}
+
+    numbers = {
+        caller.post("runs", body, **{"Idempotency-Key": "7f1"}).body["number"]
+        for caller in (dev, Caller.of(place, "dev2"))
+    }
+
+    assert len(numbers) == 2
+
+
+@pytest.mark.parametrize("key", ["a b", "x" * 256, "k\u00e4y"])
+def test_an_odd_key_is_refused(place: people.Place, dev: Caller, key: str) -> None:
+    answer = dev.post("runs", {"target": LABEL, "revision": "head", "reason": "x"}, **{"Idempotency-Key": key})
+
+    assert (answer.status, answer.error["field"]) == (422, "Idempotency-Key")
     assert not MigrationRun.objects.exists()
 
 

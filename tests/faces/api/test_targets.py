@@ -86,7 +86,7 @@ def test_check_now_wakes_a_worker_and_says_after_which_reading_to_look(
 ) -> None:
     last = people.observe(place)
     sent: list[tuple[object, ...]] = []
-    monkeypatch.setattr(dispatch, "_send", lambda wake, *, queue, expires_s, ids: sent.append((wake, queue, ids)))
+    monkeypatch.setattr(dispatch, "_send", lambda wake, *, queue, ids: sent.append((wake, queue, ids)))
 
     with django_capture_on_commit_callbacks(execute=True):
         answer = dev.post(f"targets/{place.target.pk}/observe")

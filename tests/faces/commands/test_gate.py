@@ -38,6 +38,8 @@ def read(place: people.Place, status: TargetStatus, **changes: Any) -> None:
         (TargetStatus.UNKNOWN_REVISION, 11),
         (TargetStatus.SEVERAL_HEADS, 11),
         (TargetStatus.NOT_INITIALISED, 11),
+        (TargetStatus.REGRESSED, 11),
+        (TargetStatus.TABLES_MISSING, 11),
         (TargetStatus.UNREACHABLE, 12),
         (TargetStatus.UNREADABLE_SCRIPTS, 12),
         (TargetStatus.WRONG_DATABASE, 13),

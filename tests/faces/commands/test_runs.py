@@ -7,7 +7,9 @@ from django.core.management import get_commands
 
 from migrations_audit.actions import attempts
 from migrations_audit.actions.attempts import Line
+from migrations_audit.judgement import Judgement
 from migrations_audit.models import MigrationRun
+from migrations_audit.states import RunState, Verdict
 from tests import people
 from tests.domain import trail
 from tests.faces.commands.conftest import Run
@@ -111,6 +113,15 @@ def test_the_cancel_of_a_running_run_says_that_it_is_asked_for(place: people.Pla
 
     assert "The cancel is asked for." in ended.out
     assert "(already_cancelling)" in run("cancel_run", "--as", "operator", made.number).err
+
+
+def test_an_unknown_outcome_is_read_at_once(place: people.Place, run: Run) -> None:
+    made = people.make_run(place, state="running")
+    unread = Judgement(RunState.OUTCOME_UNKNOWN, Verdict.UNVERIFIED, "target_not_reached", "Nobody answers.")
+    attempts.finish(actor=people.WORKER, number=made.number, epoch=made.epoch, judgement=unread, observation=None)
+
+    assert "A worker was asked to read market/production/main now." in run("verify_run", "--as", "dev", made.number).out
+    assert "(already_reading)" in run("verify_run", "--as", "operator", made.number).err
 
 
 def test_a_request_is_withdrawn_by_its_requester_only(place: people.Place, run: Run) -> None:

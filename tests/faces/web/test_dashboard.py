@@ -29,6 +29,8 @@ WORDS = {
     TargetStatus.UNREADABLE: "not readable",
     TargetStatus.WRONG_DATABASE: "wrong database",
     TargetStatus.UNREADABLE_SCRIPTS: "scripts unreadable",
+    TargetStatus.REGRESSED: "REGRESSED",
+    TargetStatus.TABLES_MISSING: "tables missing",
 }
 
 
