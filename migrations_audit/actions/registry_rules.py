@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from django.views.decorators.debug import sensitive_variables
 
 from migrations_audit import sealing
-from migrations_audit.actions import registry_sources
+from migrations_audit.actions import registry_launchers, registry_sources
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Environment, Membership, Project, Role, Target, Tier
 from migrations_audit.models.projects import Delivery
@@ -127,6 +127,9 @@ def check_project(project: Project) -> None:
         )
     registry_sources.check_interpreter(project)
     _check_delivery(project)
+    registry_launchers.check_launcher(project)
+    for field in ("command", "x_arguments"):
+        check_texts(dict.fromkeys([field], " ".join(getattr(project, field))))
     _check_variables(project.extra_environment, delivered=project.url_delivery_name)
     _check_identifier(project.version_table, field="version_table", what="version table", required=True)
     _check_identifier(project.version_table_schema, field="version_table_schema", what="schema", required=False)

@@ -73,6 +73,16 @@ class VariablesField(LinesField):
         return variable_lines(value) if isinstance(value, dict) else value
 
 
+class WordsField(LinesField):
+    """Words of a command line, one per line, so that no quoting is needed."""
+
+    def read(self, lines: list[tuple[int, str]]) -> list[str]:
+        return [line for _, line in lines]
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+
 class ReferenceInput(forms.TextInput):
     """Shows a reference again only when it is one: what was pasted by mistake is not sent back to the screen."""
 

@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from migrations_audit.access import actor_of
 from migrations_audit.actions import registry
 from migrations_audit.admin.base import at, environments_as, link, pretty
-from migrations_audit.admin.fields import BlindTextarea, ReferenceInput, VariablesField, variable_lines
+from migrations_audit.admin.fields import BlindTextarea, ReferenceInput, VariablesField, WordsField, variable_lines
 from migrations_audit.admin.filters import by_environment, by_project
 from migrations_audit.admin.readings import StandingFilter, newest_observation, with_standings
 from migrations_audit.admin.registry import RegistryAdmin, VersionedForm
@@ -52,6 +52,14 @@ class ProjectForm(VersionedForm):
         help_text="Further variables for env.py, one NAME=value per line. No secrets: everybody sees these. PATH, HOME, PYTHON…, "
         "LD_…, PG… and the portal's own names are not accepted.",
     )
+    command = WordsField(
+        label="The project's own command",
+        help_text="One word per line, like flask, --app, shop, db, {direction}, {revision}: where it takes upgrade, downgrade "
+        "or stamp, and the revision. It is called in the runner's process.",
+    )
+    x_arguments = WordsField(
+        label="Further -x arguments", help_text="One per line, like tenant=main. No secrets: everybody sees these."
+    )
     interpreter = forms.ChoiceField(
         required=False,
         help_text="Which Python runs the scripts: a name from PORTAL_INTERPRETERS, or one that a worker builds with uv from the "
@@ -62,7 +70,7 @@ class ProjectForm(VersionedForm):
         model = Project
         fields = [
             "slug", "name", "source", "folder", "git_url", "git_ref", "requirements", "config_path", "ini_section",
-            "url_delivery", "url_delivery_name", "driver",
+            "launcher", "url_delivery", "url_delivery_name", "driver",
             "version_table", "version_table_schema",
         ]  # fmt: skip
         labels = {"slug": "Short name", "url_delivery": "URL delivered as", "url_delivery_name": "Variable or -x key"}
@@ -109,6 +117,8 @@ class ProjectAdmin(RegistryAdmin):
     for_viewers = {
         "seen_version": None,
         "extra_environment": "variables",
+        "command": "command_words",
+        "x_arguments": "x_argument_words",
         "git_key": None,
         "new_git_key": None,
         "remove_git_key": None,
@@ -129,9 +139,12 @@ class ProjectAdmin(RegistryAdmin):
                 "fields": [
                     "interpreter",
                     "requirements",
+                    "launcher",
+                    "command",
                     "driver",
                     "url_delivery",
                     "url_delivery_name",
+                    "x_arguments",
                     "extra_environment",
                 ],
                 "description": "Any change here makes approvals void that were given before it.",
@@ -160,6 +173,14 @@ class ProjectAdmin(RegistryAdmin):
     @admin.display(description="key stored now")
     def stored_git_key(self, project: Project) -> str:
         return project.shown_git_key or "none"
+
+    @admin.display(description="command")
+    def command_words(self, project: Project) -> str:
+        return " ".join(project.command) or "–"
+
+    @admin.display(description="further -x arguments")
+    def x_argument_words(self, project: Project) -> str:
+        return ", ".join(project.x_arguments) or "–"
 
     @admin.display(description="extra environment")
     def variables(self, project: Project) -> str:
