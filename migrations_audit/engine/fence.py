@@ -52,7 +52,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class FenceResult:
-    """``clear`` means that no backend of the run is left and that nobody holds the run lock."""
+    """``clear`` means that no backend of the run is left and that nobody holds the run lock, where that was asked for."""
 
     clear: bool
     terminated: tuple[int, ...]
@@ -150,10 +150,11 @@ def terminate(url: TargetUrl, *, prefix: str) -> int:
         return len(_signalled(connection, url, prefix, _TERMINATE))
 
 
-def fence(url: TargetUrl, *, prefix: str, budget_s: float) -> FenceResult:
+def fence(url: TargetUrl, *, prefix: str, budget_s: float, needs_lock: bool = True) -> FenceResult:
     """End the run's processes on the server, wait up to ``budget_s`` until none is visible, and try the run lock.
 
-    A process that this user may not end stays in ``remaining``. Raises CannotRead.
+    A process that this user may not end stays in ``remaining``. After a run that sent nothing (``needs_lock`` False) the lock may
+    be somebody else's, and is not waited for. Raises CannotRead.
     """
     end = time.monotonic() + budget_s
     terminated: set[int] = set()
@@ -165,11 +166,12 @@ def fence(url: TargetUrl, *, prefix: str, budget_s: float) -> FenceResult:
                 holders = _listed(connection, url, _LOCK_HOLDER, _LOCK)
                 row = connection.execute(_TRY_LOCK, _LOCK).fetchone()
             free = row is not None and bool(row[0])
-            if (free and not remaining) or time.monotonic() >= end:
+            clear = not remaining and (free or not needs_lock)
+            if clear or time.monotonic() >= end:
                 break
             time.sleep(_POLL_S)
     return FenceResult(
-        clear=free and not remaining,
+        clear=clear,
         terminated=tuple(sorted(terminated)),
         remaining=remaining,
         lock_free=free,

@@ -64,7 +64,7 @@ class Narrator:
         self._run.phase = Phase.LOCK.value
         self._written.clear()
         self._statement = None
-        self.witness = Witness(touched=self.witness.touched, connected=self.witness.connected)
+        self.witness = Witness(touched=self.witness.touched, connected=self.witness.connected, begun=self.witness.begun)
         self.facts.pop("error", None)
 
     def waits_for(self, blockers: Sequence[Backend]) -> None:
@@ -211,6 +211,7 @@ class Narrator:
         self.flush()
 
     def _on_step_started(self, event: dict[str, Any]) -> None:
+        self.witness = replace(self.witness, begun=True)
         self._add("step", f"{event['revision']}: {event['direction']} started")
         self._step(event["position"], StepState.RUNNING, stamp="started_at")
 

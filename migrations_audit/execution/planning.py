@@ -73,6 +73,7 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
     if look.reading is None or look.scripts is None or look.url is None:
         raise CannotPlan(look.observation.sentence, code=look.observation.error_code or "unreadable_scripts")
     _refuse_unplannable(run, look.observation, is_pooled=look.reading.pooled)
+    look.url.without_password(run.target.project.driver)  # raises for a driver of another engine
     left = leftovers.of_reading(
         run.target, rows=look.reading.revisions or (), fingerprint=look.reading.catalog.fingerprint
     )

@@ -109,9 +109,24 @@ def test_a_reference_that_leads_nowhere_is_refused(reference: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url", ["postgresql://u:p@h/db", "mysql+pymysql://u:p@h/db", "mariadb+pymysql://u:p@h/db", "sqlite:////srv/shop.db"]
+)
+def test_a_url_of_every_engine_is_sealed(settings: Settings, url: str) -> None:
+    place = people.make_place()
+
+    made = make_target(actor=place.actor("admin"), place=place, new_url=url)
+
+    assert sealing.unseal(made.url_reference.removeprefix("sealed:"), keys=settings.PORTAL_SEALING_KEYS) == url
+
+
+@pytest.mark.parametrize(
     "url",
     [
-        f"mysql://u:{CANARY}@h/db",
+        f"oracle://u:{CANARY}@h/db",
+        f"mysql+mysqldb://u:{CANARY}@h/db",
+        f"sqlite:///relative/{CANARY}.db",
+        f"sqlite:////srv/shop.db?key={CANARY}",
+        "sqlite:///:memory:",
         f"postgresql+odd://u:{CANARY}@h/db",
         f"postgresql://u:{CANARY}@/db",
         f"postgresql://u:{CANARY}@h",

@@ -32,6 +32,10 @@ class Proxy:
         """Pass on nothing more, and keep the connections open."""
         self._frozen.set()
 
+    def thaw(self) -> None:
+        """Pass on what comes from now on. What was sent meanwhile is lost, as its connections are."""
+        self._frozen.clear()
+
     def close(self) -> None:
         """End every connection and listen no more."""
         for each in self._open:

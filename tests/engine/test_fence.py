@@ -184,6 +184,15 @@ def test_a_lock_held_by_somebody_else_is_not_clear_and_names_the_holder(run: Run
     assert result.lock_holder.application_name == "other portal"
 
 
+def test_after_a_run_that_sent_nothing_the_lock_may_be_somebody_elses(run: Run, database: Database) -> None:
+    with database.connect() as other:
+        other.execute("SELECT pg_advisory_lock(%s, %s)", fence.LOCK_KEY)
+
+        result = fence.fence(database.url, prefix=run.prefix, budget_s=20, needs_lock=False)
+
+    assert (result.clear, result.lock_free) == (True, False)
+
+
 def test_a_backend_that_this_user_may_not_end_stays_and_is_named(
     run: Run, database: Database, make_role: MakeRole
 ) -> None:

@@ -28,7 +28,7 @@ def everything_stored() -> str:
     return "\n".join(rows)
 
 
-@pytest.mark.parametrize("url", [URL, URL.replace("postgresql", "mysql"), f"{URL} ", f"host=h password={CANARY}"])
+@pytest.mark.parametrize("url", [URL, URL.replace("postgresql", "oracle"), f"{URL} ", f"host=h password={CANARY}"])
 def test_a_password_typed_into_any_field_is_nowhere_afterwards(
     sign_in: SignIn, place: people.Place, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -69,7 +69,7 @@ def test_a_form_sent_back_as_it_is_keeps_a_sealed_value(sign_in: SignIn, place: 
         ({"url_reference": "env:postgresql://u:hunter2@h/db"}, "This held a password"),
         ({"url_reference": "hunter2"}, "A reference is env:NAME"),
         ({"url_reference": "env:DATABASE_URL"}, "belongs to the portal itself"),
-        ({"new_url": "mysql://u:hunter2@h/db"}, "begins with postgresql://"),
+        ({"new_url": "oracle://u:hunter2@h/db"}, "begins with postgresql://"),
         ({"new_url": "postgresql://u:hunter2@h"}, "names no database"),
         ({"new_url": "postgresql://u:hunter2@h:5x/db"}, "malformed"),
         ({"new_url": "postgresql://u:hunter2@h/db", "url_reference": "env:OTHER"}, "not both"),
