@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 
-from migrations_audit import checks  # noqa: F401  (registers the system checks)
+from migrations_audit import checks
 
 
 class PortalAdminConfig(AdminConfig):
@@ -18,3 +18,6 @@ class MigrationsAuditConfig(AppConfig):
     name = "migrations_audit"
     verbose_name = "Opsportal"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        checks.refuse_open_seals()

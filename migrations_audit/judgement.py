@@ -40,6 +40,8 @@ class Witness:
     by_reconciliation: bool = False
     touched: bool = True
     """False when it is certain that no statement of a revision was sent."""
+    begun: bool = False
+    """True when a revision was begun, whatever became of it: such a run was not refused."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _at_start(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judg
             f"transaction and its data cannot be compared.{_tail(witness)} A person must look before anything runs again.",
             checks,
         )
-    if witness.refusal:
+    if witness.refusal and not witness.begun:
         return _refused(facts, witness, checks)
     if witness.cancel_requested:
         return Judgement(

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery import shared_task
-from celery.signals import heartbeat_sent, worker_ready
+from celery.signals import heartbeat_sent, worker_init, worker_ready
 from django.db import DatabaseError, connection
 
 from migrations_audit import actors
 from migrations_audit.actions import sweeps
 from migrations_audit.errors import NotFound
-from migrations_audit.execution import observing, planning, reconciling, running, spool
+from migrations_audit.execution import observing, places, planning, reconciling, running, spool
 from migrations_audit.models import Target
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,12 @@ class _SignOfLife:
 
 
 _sign_of_life = _SignOfLife()
+
+
+@worker_init.connect
+def say_isolation(**_: Any) -> None:
+    """Try the levels once, before the pool is forked, so that the log begins with what keeps migrations apart here."""
+    places.log_isolation()
 
 
 @worker_ready.connect

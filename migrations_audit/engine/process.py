@@ -5,6 +5,7 @@ Facts about the process only. What the target holds afterwards is read by somebo
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import selectors
@@ -17,10 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from migrations_audit.engine import capture, children, protocol, redaction
+from migrations_audit.engine import capture, children, launch, protocol, redaction
+from migrations_audit.engine.launch import Confinement
 from migrations_audit.engine.protocol import RunnerRequest
 from migrations_audit.engine.types import RunLimits, RunnerExit
 from migrations_audit.errors import Invalid
+from migrations_audit.states import Engine
 
 POLL_S: Final = 0.25
 GRACE_S: Final = 5.0
@@ -29,6 +32,7 @@ TERM_S: Final = 3.0
 DRAIN_S: Final = 1.0
 DRAIN_READS: Final = 256
 CHUNK: Final = 64 * 1024
+TLS_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "ssl_ca", "ssl_cert", "ssl_key")
 
 _FORBIDDEN: Final = re.compile(r"PG[A-Z]+|(?:LD|DYLD|OPSPORTAL)_.*|PYTHON.*|PATH|HOME|TMPDIR", re.IGNORECASE)
 
@@ -51,6 +55,8 @@ def run(
     *,
     request: RunnerRequest,
     interpreter: str,
+    confinement: Confinement,
+    snapshot: Path,
     folder: Path,
     limits: RunLimits,
     on_event: Callable[[dict[str, Any]], None],
@@ -59,7 +65,10 @@ def run(
     stop: Callable[[], str | None],
     interrupt: Callable[[], None],
 ) -> RunnerExit:
-    """Execute ``request`` in ``folder``, the unpacked snapshot, and return how the runner ended.
+    """Execute ``request`` in ``folder``, which lies in the unpacked ``snapshot``, and return how the runner ended.
+
+    The folder above the snapshot belongs to this run alone; where ``confinement`` gives the runner another account, that one is
+    let in there.
 
     ``on_event`` gets each event as a dict, ``on_output`` the stream's name and whole lines; in both the password is masked.
     ``may_go`` is asked for each connection, checked and with the lock held, before the project gets it; it confirms that the
@@ -81,7 +90,8 @@ def run(
                 f"The project may not set the variable {name}. Remove it from the project's settings."
             )
     with tempfile.TemporaryDirectory(prefix="opsportal-run-", ignore_cleanup_errors=True) as home:
-        child = children.Child(interpreter=interpreter, folder=folder, home=home)
+        place = _place(request, folder, snapshot, home)
+        child = children.Child(interpreter=interpreter, confinement=confinement, place=place)
         try:
             return _Supervision(
                 child,
@@ -97,7 +107,15 @@ def run(
             child.close()
 
 
-def offline_sql(*, request: RunnerRequest, interpreter: str, folder: Path, limits: RunLimits) -> OfflineResult:
+def offline_sql(
+    *,
+    request: RunnerRequest,
+    interpreter: str,
+    confinement: Confinement,
+    snapshot: Path,
+    folder: Path,
+    limits: RunLimits,
+) -> OfflineResult:
     """Let Alembic write the SQL of ``request.offline_range`` without any connection. ``request.url`` holds no password.
 
     Raises what ``run`` raises.
@@ -114,6 +132,8 @@ def offline_sql(*, request: RunnerRequest, interpreter: str, folder: Path, limit
     ended = run(
         request=replace(request, connection=replace(request.connection, password="")),
         interpreter=interpreter,
+        confinement=confinement,
+        snapshot=snapshot,
         folder=folder,
         limits=limits,
         on_event=on_event,
@@ -128,6 +148,20 @@ def offline_sql(*, request: RunnerRequest, interpreter: str, folder: Path, limit
     if not pieces:
         return OfflineResult(sql=None, reason="The project wrote no SQL where Alembic expects it.")
     return OfflineResult(sql="".join(pieces), reason="")
+
+
+def _place(request: RunnerRequest, folder: Path, snapshot: Path, home: str) -> launch.Place:
+    """The files of the run. A SQLite target is a file too, and SQLite keeps its journal beside it."""
+    connection = request.connection
+    given = [connection.parameters.get(name, "") for name in TLS_FILES]
+    is_file = connection.engine == Engine.SQLITE and not request.offline_range
+    return launch.Place(
+        folder=folder,
+        snapshot=snapshot,
+        home=home,
+        tls_files=tuple(filter(os.path.isabs, given)),
+        writable=(os.path.dirname(connection.database),) if is_file else (),
+    )
 
 
 class _Supervision:
@@ -145,9 +179,11 @@ class _Supervision:
         stop: Callable[[], str | None],
         interrupt: Callable[[], None],
     ) -> None:
-        redactor = redaction.Redactor([request.connection.password])
+        redactor = redaction.Redactor(
+            [request.connection.password, *redaction.secrets_in(request.extra_environment)]
+        )
         self._child = child
-        self._to_say = request.as_json(memory_bytes=limits.memory_bytes)
+        self._to_say = request.as_json(limits)
         self._on_event = on_event
         self._may_go = may_go
         self._stop = stop
@@ -158,8 +194,10 @@ class _Supervision:
         )
         self._ended_by = "itself"
         self._going = False
+        self._left_behind = 0
         self._deadline = time.monotonic() + limits.deadline_s
         self._next_poll = 0.0
+        self._interrupt_at = math.inf
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._selector = selectors.DefaultSelector()
         self._selector.register(child.request, selectors.EVENT_WRITE, self._write_request)
@@ -175,8 +213,8 @@ class _Supervision:
                 self._turn(self._patience())
             leftovers = self._child.kill_leftovers()
             self._drain()
-            if leftovers:
-                self._on_event({"event": "leftovers_killed", "count": leftovers})
+            if leftovers or self._left_behind:
+                self._on_event({"event": "leftovers_killed", "count": leftovers or self._left_behind})
             self._output.close()
         finally:
             self._selector.close()
@@ -193,7 +231,10 @@ class _Supervision:
 
     def _decide(self, now: float) -> None:
         while self._due and now >= self._due[0][0]:
+            self._interrupt_at = math.inf
             self._due.pop(0)[1]()
+        if now >= self._interrupt_at:
+            self._interrupt_now()
         if self._ended_by == "itself" and now >= self._next_poll:
             self._next_poll = now + POLL_S
             reason = "deadline" if now >= self._deadline else self._stop()
@@ -207,14 +248,19 @@ class _Supervision:
         now = time.monotonic()
         if not gently:
             self._child.signal(signal.SIGKILL)
-        self._interrupt()
-        # Again and again: the project may begin its next statement in the moment in which this one is cancelled.
-        again = [now + INTERRUPT_AGAIN_S * times for times in range(1, int(grace / INTERRUPT_AGAIN_S))]
         self._due = [
-            *((at, self._interrupt) for at in again),
             (now + grace, partial(self._child.signal, signal.SIGTERM)),
             (now + grace + TERM_S, partial(self._child.signal, signal.SIGKILL)),
         ]
+        self._interrupt_now()
+
+    def _interrupt_now(self) -> None:
+        """Once, and soon again: the project may begin its next statement in the moment in which this one is cancelled.
+
+        It lasts long when the server is frozen; what was missed meanwhile is not made up for, because the signals are due.
+        """
+        self._interrupt()
+        self._interrupt_at = time.monotonic() + INTERRUPT_AGAIN_S
 
     def _patience(self) -> float:
         # A closed event pipe tells that the runner is about to end, a moment before it has.
@@ -245,6 +291,8 @@ class _Supervision:
                 self._on_event(event)
                 if event["event"] == "ready":
                     self._answer()
+                elif event["event"] == "left_behind":
+                    self._left_behind = event["count"]
         except protocol.Malformed:
             self._end("protocol", grace=0.0, gently=True)
 

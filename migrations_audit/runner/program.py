@@ -64,8 +64,13 @@ class Events:
         self._process = os.getpid()
         self._lock = threading.RLock()
 
+    @property
+    def in_a_fork(self) -> bool:
+        """Whether this is a process that the project forked. It must not mix its lines into ours."""
+        return os.getpid() != self._process
+
     def emit(self, event: str, **facts: Any) -> None:
-        if os.getpid() != self._process:  # a fork made by the project must not mix its lines into ours
+        if self.in_a_fork:
             return
         line = memoryview(json.dumps({"event": event, **facts}, default=str).encode() + b"\n")
         try:
@@ -630,6 +635,7 @@ class Guard:
 
     def _bound(self, dialect: Any, cargs: Sequence[Any], cparams: Facts) -> Facts:
         """The driver's arguments for the approved database, if that is the one asked for."""
+        self._refuse_in_a_fork()
         self._refuse_offline()
         elsewhere = self._server.elsewhere(dialect, cargs, cparams)
         if elsewhere:
@@ -647,7 +653,14 @@ class Guard:
                 "connection_in_offline_mode", "The project opens a database connection to write its SQL."
             )
 
+    def _refuse_in_a_fork(self) -> None:
+        """Nobody hears a fork: it would wait for the word for ever, or take the one that was meant for this process."""
+        if self._events.in_a_fork:
+            print("A process that the run forked may not connect to the database.", file=sys.stderr)
+            leave(UNHEARD)
+
     def _connected(self, connection: Any, record: Any) -> None:
+        self._refuse_in_a_fork()
         self._refuse_offline()
         self.connections += 1
         asserted = id(connection) in self._asserted
@@ -844,9 +857,11 @@ class Watch:
 
     def _committed(self, connection: Any) -> None:
         self.told["commits"] += 1
-        if connection is self._version_writer:
+        if connection is self._version_writer and not self.told["commit_after_version"]:
             self.told["commit_after_version"] = True
-        self._tell("commit")
+            self._events.emit("commit", **self.step)  # however many statements there were: by it the step counts as committed
+        else:
+            self._tell("commit")
 
     def _rolled_back(self, conn: Any) -> None:
         if conn.closed or conn.invalidated or inner(conn.connection) is self._version_writer:

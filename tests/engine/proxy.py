@@ -6,7 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from migrations_audit.engine.urls import TargetUrl
@@ -23,6 +23,7 @@ class Proxy:
         self._when = when
         self._do = do
         self._frozen = threading.Event()
+        self._is_cut = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open = [self._listener]
         self.port: int = self._listener.getsockname()[1]
@@ -36,9 +37,20 @@ class Proxy:
         """Pass on what comes from now on. What was sent meanwhile is lost, as its connections are."""
         self._frozen.clear()
 
+    def cut(self) -> None:
+        """End every connection, and each new one at once, until ``mend``."""
+        self._is_cut.set()
+        self._end(self._open[1:])
+
+    def mend(self) -> None:
+        self._is_cut.clear()
+
     def close(self) -> None:
         """End every connection and listen no more."""
-        for each in self._open:
+        self._end(self._open)
+
+    def _end(self, sockets: Sequence[socket.socket]) -> None:
+        for each in sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
@@ -51,6 +63,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self._is_cut.is_set():
+                    client.close()
+                    continue
                 server = socket.create_connection(self._server)
                 self._open += [client, server]
                 threading.Thread(target=self._to_server, args=(client, server), daemon=True).start()

@@ -11,12 +11,13 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from migrations_audit.engine import process, protocol, types
-from migrations_audit.states import UrlDelivery
+from migrations_audit.engine import launch, process, protocol, types
+from migrations_audit.states import Isolation, UrlDelivery
 
 LOCK_KEY = (1_330_667_091, -7)
 TAG = "opsportal/test/1/1"
 OURS = f"application_name = '{TAG}' AND datname = current_database()"
+PLAIN = launch.Confinement(Isolation.NONE)
 LIMITS = types.RunLimits(lock_timeout_ms=4_000, statement_timeout_ms=90_000, lock_budget_s=5, deadline_s=120)
 
 
@@ -126,6 +127,7 @@ def run(
     folder: Path,
     *,
     interpreter: str = sys.executable,
+    confinement: launch.Confinement = PLAIN,
     limits: types.RunLimits = LIMITS,
     may_go: Callable[[], bool] = lambda: True,
     stop: Callable[[Outcome], str | None] = lambda _: None,
@@ -143,6 +145,8 @@ def run(
     outcome.exit = process.run(
         request=request,
         interpreter=interpreter,
+        confinement=confinement,
+        snapshot=folder,
         folder=folder,
         limits=limits,
         on_event=note,

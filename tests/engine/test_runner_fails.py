@@ -192,6 +192,7 @@ def test_a_revision_that_wants_more_memory_than_allowed_fails_with_that_reason(t
     )
 
     assert outcome.one("error")["type"] == "MemoryError"
+    assert outcome.one("error")["message"] == "Out of memory: a run may use 1024 MiB."
 
 
 def test_a_data_revision_with_very_many_statements_is_counted_not_told_one_by_one(

@@ -46,6 +46,8 @@ def offline(folder: Path, offline_range: str = "base:r3", **changes: object) -> 
     return process.offline_sql(
         request=offline_request(offline_range, **changes),
         interpreter=sys.executable,
+        confinement=running.PLAIN,
+        snapshot=folder,
         folder=folder,
         limits=running.LIMITS,
     )

@@ -7,13 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from migrations_audit.engine import children, protocol
+from migrations_audit.engine import children, process, protocol
 from tests.conftest import MakeTargetDatabase
 from tests.engine import runnable, running
 from tests.engine.running import Target
@@ -144,7 +145,7 @@ def test_nothing_survives_the_sigkill_of_the_supervisor(tmp_path: Path, target: 
     environment = {**os.environ, "TMPDIR": str(tmp_path)}  # it will not be there to clean up
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as supervisor:
         assert supervisor.stdin is not None
-        supervisor.stdin.write(request.as_json(memory_bytes=0))
+        supervisor.stdin.write(request.as_json(running.LIMITS))
         supervisor.stdin.close()
         wait_for(lambda: in_sleep(target), what="the runner to sleep")
         runner = int(started.read_text())
@@ -295,3 +296,18 @@ def test_a_cancel_that_a_project_survives_is_repeated(tmp_path: Path, target: Ta
 
     assert outcome.exit.ended_by == "cancel"
     assert len(outcome.all("statement_failed")) == 3
+
+
+def test_interrupts_that_a_frozen_server_holds_up_do_not_put_off_the_signals(tmp_path: Path, target: Target) -> None:
+    folder = runnable.write(tmp_path, [runnable.Script("r1", "import time; time.sleep(600)")])
+    interrupts: list[bool] = []
+
+    outcome = running.run(
+        running.upgrade_request(target, "r1"),
+        folder,
+        stop=lambda told: "cancel" if told.all("step_started") else None,
+        interrupt=lambda: interrupts.append(threading.Event().wait(process.GRACE_S / 2 + 0.1)),
+    )
+
+    assert (outcome.exit.ended_by, outcome.exit.signal) == ("cancel", signal.SIGTERM)
+    assert len(interrupts) == 2

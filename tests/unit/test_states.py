@@ -6,7 +6,7 @@ import pytest
 
 from migrations_audit import states
 from migrations_audit.models import runs as models
-from migrations_audit.states import RunState
+from migrations_audit.states import Isolation, RunState
 
 
 def test_every_state_has_a_line_in_the_table() -> None:
@@ -76,3 +76,13 @@ def test_the_models_know_the_same_words(enum: type[RunState], choices: type[mode
 
 def test_there_is_no_outcome_called_skipped() -> None:
     assert {outcome.value for outcome in states.Outcome} == {"passed", "warning", "failed", "could_not_run"}
+
+
+def test_a_level_of_isolation_covers_itself_and_the_weaker_ones() -> None:
+    assert [level.value for level in Isolation if Isolation.SEPARATE_USER.covers(level)] == [
+        "none",
+        "non_dumpable",
+        "separate_user",
+    ]
+    assert Isolation.NONE.covers("")
+    assert not Isolation.NON_DUMPABLE.covers("bubblewrap")
