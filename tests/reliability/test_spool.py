@@ -20,6 +20,8 @@ from tests.waiting import wait_for
 
 USERS = 'op.execute("CREATE TABLE users (id int PRIMARY KEY)")'
 
+REACHED = "Failpoint after_runner"
+
 
 @pytest.fixture
 def between(portal: Portal) -> Iterator[Proxy]:
@@ -40,9 +42,10 @@ def cut_after_the_runner(
     portal.workers.stop()
     parts = urlsplit(portal.workers.database_url)
     there = urlunsplit(parts._replace(netloc=truth.netloc(portal.workers.database_url, between.port)))
+    earlier = portal.workers.said().count(REACHED)
     start_worker("after_runner=wait:2", DATABASE_URL=there, PORTAL_SPOOL=str(spool), PORTAL_LEASE_S="20")
     truth.start(place, run)
-    wait_for(lambda: "Failpoint after_runner" in portal.workers.said(), within=30, what="the runner to end")
+    wait_for(lambda: portal.workers.said().count(REACHED) > earlier, within=60, what="the runner to end")
     between.cut()
     wait_for(lambda: list(spool.glob("*.report.json")), within=30, what="the report on the disk")
     return run
