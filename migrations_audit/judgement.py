@@ -39,7 +39,7 @@ class Witness:
     cancel_requested: bool = False
     by_reconciliation: bool = False
     touched: bool = True
-    """False when it is certain that no statement of a revision was sent."""
+    """False when it is certain that the project got no connection, or that all it sent by one was rolled back."""
     begun: bool = False
     """True when a revision was begun, whatever became of it: such a run was not refused."""
 
@@ -99,14 +99,14 @@ def judge(facts: Facts, witness: Witness) -> Judgement:
             f"{facts.identity_differences[0]} What the run did cannot be read there.",
             checks,
         )
-    if witness.refusal and not witness.touched:
+    if witness.refusal and not (witness.touched or witness.begun):
         return _refused(facts, witness, checks)
     if not witness.touched and not at_start:
         return Judgement(
             RunState.ERROR,
             Verdict.UNVERIFIED,
             "nothing_sent",
-            f"This run sent nothing, and {facts.target} was read at {rows_text(facts.rows)}: something else brought it there. "
+            f"{facts.target} was read at {rows_text(facts.rows)}, and no connection that this run got brought it there. "
             "Look at who did, then plan again from there.",
             checks,
         )

@@ -33,10 +33,10 @@ class RequestKey:
     digest: str
 
 
-def of(key: str, *, request: dict[str, Any]) -> RequestKey | None:
-    """The key of one request; None for an empty one. Raises Invalid for what is no key."""
+def of(key: str, *, request: dict[str, Any]) -> RequestKey:
+    """The key of one request, empty if none was given. Raises Invalid for what is no key."""
     if not key:
-        return None
+        return RequestKey("", "")
     if not _KEY.fullmatch(key):
         raise Invalid(
             "An Idempotency-Key has 1 to 255 printable ASCII characters without spaces.", field="Idempotency-Key"
@@ -44,12 +44,12 @@ def of(key: str, *, request: dict[str, Any]) -> RequestKey | None:
     return RequestKey(hashlib.sha256(key.encode()).hexdigest(), hashchain.digest(hashchain.canonical(request)))
 
 
-def earlier(key: RequestKey | None, *, requester_id: int | None) -> MigrationRun | None:
+def earlier(key: RequestKey, *, requester_id: int | None) -> MigrationRun | None:
     """The run that this person asked for with this key. Raises RequestKeyReused when it was another request.
 
     Until the transaction ends nobody else asks with the same key.
     """
-    if key is None:
+    if not key.key:
         return None
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, int(key.key[:7], 16)])

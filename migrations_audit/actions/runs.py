@@ -73,13 +73,8 @@ def request(
     asked = check_request(revision, operation=operation)
     words = texts.check(reason, field="reason", longest=LONGEST_REASON, required=True)
     note = texts.check(ticket, field="ticket", longest=LONGEST_TICKET)
-    key = request_keys.of(
-        request_key,
-        request={
-            "target": target.pk, "operation": operation.value, "revision": asked, "reason": words, "ticket": note,
-            "rolls_back": rolls_back,
-        },
-    )  # fmt: skip
+    meant = {"target": target.pk, "operation": operation.value, "revision": asked, "rolls_back": rolls_back}
+    key = request_keys.of(request_key, request=meant | {"reason": words, "ticket": note})
     mine = MigrationRun.objects.open().filter(
         target=target, requester_id=actor.user_id, operation=operation.value, requested=asked
     )
@@ -102,8 +97,8 @@ def request(
         reason=words,
         ticket=note,
         rolls_back=_rolled_back(actor, target, rolls_back),
-        request_key=key.key if key else "",
-        request_digest=key.digest if key else "",
+        request_key=key.key,
+        request_digest=key.digest,
         sentence="Waiting for a worker to plan it.",
         requested_at=now,
         dispatched_at=now,

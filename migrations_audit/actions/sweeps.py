@@ -65,7 +65,9 @@ def _overdue(*states: RunState) -> list[int]:
 
 @audit.action
 def _expire(*, actor: Actor, number: int) -> None:
-    run = moves.lock(number)
+    run = moves.lock_if_free(number)
+    if run is None:
+        return
     overdue = run.expires_at is not None and run.expires_at <= database_now()
     if not overdue or RunState.EXPIRED not in states.MOVES[run.run_state]:
         return
@@ -86,8 +88,8 @@ def _leases_over() -> list[int]:
 @audit.action
 def _lose(*, actor: Actor, number: int) -> None:
     """A run whose lease is over has an unknown outcome: nobody guesses, a reconciliation reads the target."""
-    run = moves.lock(number)
-    if run.run_state is not RunState.RUNNING or run.lease_expires_at is None or run.lease_expires_at > database_now():
+    run = moves.lock_if_free(number)
+    if run is None or run.run_state is not RunState.RUNNING or run.lease_expires_at is None or run.lease_expires_at > database_now():
         return
     sentence = (
         f"{run.worker} stopped answering in phase {run.get_phase_display()}. What reached {run.target} is unknown until "

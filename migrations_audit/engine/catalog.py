@@ -27,7 +27,8 @@ _LAST: Final = ("index", "view", "materialized view", "function", "procedure", "
 _KINDS: Final = {kind: rank for rank, kind in enumerate((*_FIRST, *_OF_TABLES, *_LAST))}
 _KIND: Final = re.compile("|".join(sorted(_KINDS, key=len, reverse=True)))
 _IDENTIFIER: Final = r'(?:"(?:[^"]|"")*"|[^".(]+)'
-_RELATION: Final = re.compile(rf"{_IDENTIFIER}\.{_IDENTIFIER}")
+_WHOLE_TABLES: Final = ("table", "foreign table", "row security")
+"""Kinds whose key is that of a whole table; the others name one of its parts."""
 
 
 class SchemaChanging(PortalError):
@@ -103,8 +104,10 @@ def _place(key: str) -> tuple[int, str, int, str]:
     rank = _KINDS.get(kind, len(_KINDS))
     if kind not in _OF_TABLES:
         return (rank if kind in _FIRST else len(_KINDS) + rank, "", 0, key)
-    relation = _RELATION.match(key, len(kind) + 1)
-    return (len(_FIRST), relation[0] if relation else key, rank, key)
+    # An engine without schemas names a table alone.
+    names = re.findall(_IDENTIFIER, key[len(kind) + 1 :])
+    own = names if kind in _WHOLE_TABLES else names[:-1]
+    return (len(_FIRST), ".".join(own), rank, key)
 
 
 def _line(change: Change) -> str:

@@ -17,7 +17,7 @@ _UNFORESEEABLE: Final = re.compile(
     r"|PARTITION\s+OF|pg_temp|ROLLBACK\s+TO)",
     re.IGNORECASE,
 )
-_PART: Final = r'(?:"(?:[^"]|"")+"|[\w$]+)'
+_PART: Final = r'(?:"(?:[^"]|"")+"|`[^`]+`|[\w$]+)'
 _NAME: Final = rf"{_PART}(?:\s*\.\s*{_PART})?"
 _MADE: Final = re.compile(
     rf"(?:\A|;)\s*CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?({_NAME})", re.IGNORECASE
@@ -39,10 +39,17 @@ def of_sql(sql: str, *, version_table: str) -> tuple[str, ...]:
     return tuple(name for name in made if name.rpartition(".")[2] not in taken | {version_table})
 
 
-def broken(promised: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
-    """The promises that ``catalog`` does not keep, as sentences. A name without a schema is looked for in all of them."""
+def broken(promised: tuple[str, ...], catalog: Catalog, *, folds_names: bool = False) -> tuple[str, ...]:
+    """The promises that ``catalog`` does not keep, as sentences. A name without a schema is looked for in all of them.
+
+    ``folds_names``: the engine may keep an unquoted name as it was written, so that case decides nothing.
+    """
     tables = {_plain(key.removeprefix("table ")) for key in catalog.body if key.startswith("table ")}
     names = tables | {table.rpartition(".")[2] for table in tables}
+    if folds_names:
+        return tuple(
+            f"table {name} is absent" for name in promised if name.lower() not in {each.lower() for each in names}
+        )
     return tuple(f"table {name} is absent" for name in promised if name not in names)
 
 
@@ -53,4 +60,10 @@ def _table(name: str) -> str:
 def _plain(name: str) -> str:
     """The name as PostgreSQL stores it: folded to lower case unless quoted."""
     parts = re.findall(_PART, name)
-    return ".".join(part[1:-1].replace('""', '"') if part.startswith('"') else part.lower() for part in parts)
+    return ".".join(_stored(part) for part in parts)
+
+
+def _stored(part: str) -> str:
+    if part.startswith('"'):
+        return part[1:-1].replace('""', '"')
+    return part[1:-1] if part.startswith("`") else part.lower()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import quote, quote_plus
 
-MASK: Final = "•••"
+from migrations_audit.masking import MASK as MASK
 
 # Shorter values would turn ordinary words into masks and so tell the value; the two patterns below still catch them.
 SHORTEST_SECRET: Final = 4
@@ -22,9 +22,23 @@ _UNFIT: Final = re.compile(
 _WORD: Final = re.compile(r"""[^\s"'<>`]+""")
 # Bounded repeats: hostile output must not make the search quadratic.
 _PASSWORD: Final = re.compile(
-    r"""(?ix) ( (?:pg|ssl)? (?:password|passwd|pwd) (?: ["']? [ \t]{0,3} [=:] [ \t]{0,3} | [ \t]{1,3} (?=['"]) ) )
-        ( ' (?: [^'\\\n] | \\. | '' ){0,300} ' | " (?: [^"\\\n] | \\. ){0,300} " | [^\s'",;&)}\]]+ )"""
+    r"""(?ix) ( (?:pg|ssl)? (?:password|passwd|pwd)
+          (?: ["']? [ \t]{0,3} [=:] [ \t]{0,3} | \s{1,8} (?= (?:[en]|u&)? ['"] | \$\w{0,30}\$ ) ) )
+        ( (?:[en]|u&)? ' (?: [^'\\\n] | \\. | '' ){0,300} ' | " (?: [^"\\\n] | \\. ){0,300} "
+        | \$(?P<tag>\w{0,30})\$ [^$]{0,300} \$(?P=tag)\$ | [^\s'",;&)}\]]+ )"""
 )
+_QUOTE: Final = re.compile(r"""(?i)((?:[en]|u&)?)(['"]|\$\w*\$)""")
+_NO_SECRET: Final = re.compile(r"(?i)null|none|true|false|default|%s|\$\d+|.*\(.*", re.DOTALL)
+"""What stands after ``password =`` in SQL and is none: an expression must stay readable for whoever approves it."""
+
+_URL_PASSWORD: Final = re.compile(r"://[^\s/:@]*:([^\s]+)@")
+_SECRET_NAME: Final = re.compile(r"(?i)passw|pwd|secret|token|api_?key|access_?key|private|credential|dsn")
+
+
+def secrets_in(environment: Mapping[str, str]) -> list[str]:
+    """The values that are secrets by the names of their variables, and the passwords of the URLs among the others."""
+    named = [value for name, value in environment.items() if _SECRET_NAME.search(name) and len(value) >= 8]
+    return named + [found[1] for value in environment.values() if (found := _URL_PASSWORD.search(value))]
 
 
 class Redactor:
@@ -63,9 +77,10 @@ def _mask_userinfo(found: re.Match[str]) -> str:
 
 
 def _mask_value(found: re.Match[str]) -> str:
-    value = found[2]
-    mark = value[0] if value[0] in "'\"" else ""
-    return f"{found[1]}{mark}{MASK}{mark}"
+    quote_mark = _QUOTE.match(found[2])
+    if quote_mark is not None:
+        return f"{found[1]}{quote_mark[0]}{MASK}{quote_mark[2]}"
+    return found[0] if _NO_SECRET.fullmatch(found[2]) else f"{found[1]}{MASK}"
 
 
 def _forms(secret: str) -> set[str]:

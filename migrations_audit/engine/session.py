@@ -140,7 +140,7 @@ def connect(
     except psycopg.Error as error:
         raise _no_connection(url, error) from None
     expired = threading.Event()
-    with contextlib.closing(connection), _shut_after(connection, deadline_s, expired):
+    with contextlib.closing(connection), shut_after(connection.fileno(), deadline_s, expired):
         try:
             yield connection
         except psycopg.Error as error:
@@ -172,9 +172,10 @@ def snapshot(connection: psycopg.Connection[TupleRow], *, statement_timeout_ms: 
 
 
 @contextlib.contextmanager
-def _shut_after(connection: psycopg.Connection[TupleRow], seconds: float, expired: threading.Event) -> Iterator[None]:
+def shut_after(descriptor: int, seconds: float, expired: threading.Event) -> Iterator[None]:
+    """Shut the socket ``descriptor`` down after ``seconds`` and set ``expired``, unless the block was left before."""
     # A server-side timeout does not help against a frozen server, and libpq has none for an established connection.
-    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+    with socket.socket(fileno=os.dup(descriptor)) as wire:
 
         def shut() -> None:
             expired.set()

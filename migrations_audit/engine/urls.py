@@ -9,48 +9,40 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
-from urllib.parse import quote, unquote
+from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
+from migrations_audit.engine import url_parts
 from migrations_audit.engine.types import Endpoint
-from migrations_audit.errors import Invalid
+from migrations_audit.engine.url_parts import MAX_URL, InvalidUrl
+from migrations_audit.states import Engine
+
+__all__ = ["MAX_URL", "InvalidUrl", "TargetUrl", "parse"]
 
 DEFAULT_PORT: Final = 5432
-MAX_URL: Final = 4096
 MAX_NAME_BYTES: Final = 63
-MAX_PASSWORD: Final = 1024
+EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 
 LIBPQ_DRIVERS: Final = frozenset({"", "psycopg", "psycopg_async", "psycopg2", "psycopg2cffi"})
 DRIVERS: Final = LIBPQ_DRIVERS | {"asyncpg", "pg8000"}
 
 _OTHERS: Final = {
-    "mysql": "MySQL",
-    "mariadb": "MariaDB",
-    "sqlite": "SQLite",
     "oracle": "Oracle",
     "mssql": "Microsoft SQL Server",
     "cockroachdb": "CockroachDB",
     "redshift": "Amazon Redshift",
 }
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9]{0,30})(?:\+([a-z0-9_]{0,30}))?", re.IGNORECASE)
-_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
-_IPV6: Final = re.compile(r"[0-9a-f]*:[0-9a-f:.]+", re.IGNORECASE)
-_PERCENT: Final = re.compile(r"%(?![0-9a-fA-F]{2})")
-_UNSAFE: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-class InvalidUrl(Invalid):
-    """The database URL is not one that the portal accepts. The message names the part and never holds the password."""
-
-    code = "invalid_url"
 
 
 @dataclass(frozen=True)
 class TargetUrl:
-    """One PostgreSQL database and how to reach it. ``driver`` is SQLAlchemy's, empty when the URL named none."""
+    """One database and how to reach it; of PostgreSQL, where no subclass says otherwise.
 
+    ``driver`` is SQLAlchemy's, empty when the URL named none.
+    """
+
+    engine: ClassVar[Engine] = Engine.POSTGRESQL
     driver: str
     host: str
     port: int
@@ -119,36 +111,19 @@ class TargetUrl:
 
 
 def parse(text: str) -> TargetUrl:
-    """Take a database URL apart. Raises InvalidUrl naming the part that is wrong."""
-    if len(text) > MAX_URL:
-        raise InvalidUrl(f"The database URL is longer than {MAX_URL} characters.")
-    if _UNSAFE.search(text):
-        raise InvalidUrl(
-            "The database URL holds white space, a control character or broken text. Write it as %20, %0A, …"
-        )
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        raise InvalidUrl("A database URL looks like postgresql://user:password@host:5432/database.")
+    """Take the URL of a PostgreSQL database apart. Raises InvalidUrl naming the part that is wrong."""
+    scheme, rest = url_parts.scheme_and_rest(text, example=EXAMPLE)
     driver = _driver(scheme)
-    if "#" in rest:
-        raise InvalidUrl("The database URL holds #. Inside a name or password write it as %23.")
-    address, _, query = rest.partition("?")
-    authority, _, path = address.partition("/")
-    userinfo, at, place = authority.rpartition("@")
-    if not at or "@" in userinfo:
-        raise InvalidUrl(
-            "The database URL needs one user:password@ before its host. In a password write @ as %40, / as %2F, ? as %3F."
-        )
-    user, _, password = userinfo.partition(":")
-    host, port = _host_and_port(place)
+    parts = url_parts.of_server(rest)
+    host, port = url_parts.host_and_port(parts.place, default_port=DEFAULT_PORT)
     return TargetUrl(
         driver=driver,
         host=host,
         port=port,
-        database=_name("database", path),
-        user=_name("user", user),
-        password=_password(password),
-        parameters=_parameters(query, driver),
+        database=url_parts.name("database", parts.path, longest=MAX_NAME_BYTES, engine="PostgreSQL"),
+        user=url_parts.name("user", parts.user, longest=MAX_NAME_BYTES, engine="PostgreSQL"),
+        password=url_parts.password(parts.password),
+        parameters=_parameters(parts.query, driver),
     )
 
 
@@ -156,76 +131,16 @@ def _driver(scheme: str) -> str:
     found = _SCHEME.fullmatch(scheme.removeprefix("jdbc:"))
     if found is None or scheme.startswith("jdbc:"):
         raise InvalidUrl(
-            "The URL's scheme must be postgresql://, or postgresql+psycopg:// and the like; jdbc: is not one."
+            "The URL's scheme must be postgresql:// or postgresql+psycopg:// and the like, mysql+pymysql:// or sqlite:////; "
+            "jdbc: is not one."
         )
     engine, driver = found[1].lower(), (found[2] or "").lower()
     if engine not in ("postgresql", "postgres"):
         other = _OTHERS.get(engine, "something else")
-        raise InvalidUrl(f"The portal works with PostgreSQL; this URL is for {other}.")
+        raise InvalidUrl(f"The portal works with PostgreSQL, MariaDB, MySQL and SQLite; this URL is for {other}.")
     if driver not in DRIVERS:
         raise InvalidUrl(f"The URL names a driver that is not one of {', '.join(sorted(DRIVERS - {''}))}.")
     return driver
-
-
-def _host_and_port(place: str) -> tuple[str, int]:
-    if "," in place:
-        raise InvalidUrl("The URL names several hosts. A target is one server: name the primary.")
-    if place.lower().startswith(("%2f", "%40")):
-        raise InvalidUrl("The URL's host is a unix socket. Name a host that the worker reaches over TCP.")
-    if place.startswith("["):
-        host, bracket, after = place[1:].partition("]")
-        if not bracket or not _IPV6.fullmatch(host) or (after and not after.startswith(":")):
-            raise InvalidUrl("The URL's host is not an IPv6 address in brackets, like [2001:db8::1]:5432.")
-        return host.lower(), _port(after[1:], given=bool(after))
-    host, colon, port = place.partition(":")
-    if not host:
-        raise InvalidUrl("The URL names no host. A unix socket or a default host is not accepted: name the server.")
-    if len(host) > 253 or not _HOST_NAME.fullmatch(host):
-        raise InvalidUrl("The URL's host is not a host name or address; a non-ASCII name is written in its xn-- form.")
-    return host.lower(), _port(port, given=bool(colon))
-
-
-def _port(text: str, *, given: bool) -> int:
-    if not given:
-        return DEFAULT_PORT
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
-        raise InvalidUrl(
-            "The URL's port is not a number from 1 to 65535. In a password write : / ? @ as %3A %2F %3F %40."
-        )
-    return int(text)
-
-
-def _name(part: str, text: str) -> str:
-    name = _decoded(part, text)
-    if not name:
-        raise InvalidUrl(f"The URL names no {part}. It is never guessed: name it.")
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise InvalidUrl(f"The URL's {part} is longer than {MAX_NAME_BYTES} bytes, which no PostgreSQL name is.")
-    if part == "database" and re.search("[?%#@]", name):
-        # SQLAlchemy before 2.1 does not decode this part, and would take an @ in it for the end of a password.
-        raise InvalidUrl(
-            "The database's name holds ?, %, # or @, which SQLAlchemy does not read reliably. Use another name."
-        )
-    return name
-
-
-def _password(text: str) -> str:
-    password = _decoded("password", text)
-    if len(password) > MAX_PASSWORD:
-        raise InvalidUrl(f"The URL's password is longer than {MAX_PASSWORD} characters.")
-    return password
-
-
-def _decoded(part: str, text: str) -> str:
-    if _PERCENT.search(text):
-        raise InvalidUrl(f"The URL's {part} holds a % that two hexadecimal digits do not follow. Write % as %25.")
-    try:
-        decoded = unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        raise InvalidUrl(f"The URL's {part} is not percent-encoded UTF-8.") from None
-    if _CONTROL.search(decoded):
-        raise InvalidUrl(f"The URL's {part} holds a control character.")
-    return decoded
 
 
 def _one_of(*words: str) -> Callable[[str], bool]:
@@ -266,7 +181,7 @@ def _parameters(query: str, driver: str) -> tuple[tuple[str, str], ...]:
             raise InvalidUrl(_refusal(key))
         if key in found:
             raise InvalidUrl(f"The URL gives {key} twice.")
-        found[key] = _decoded(f"parameter {key}", value)
+        found[key] = url_parts.decoded(f"parameter {key}", value)
         if not _ACCEPTED[key](found[key]):
             raise InvalidUrl(f"The URL's parameter {key} has a value that is not accepted.")
     return tuple(sorted(found.items()))

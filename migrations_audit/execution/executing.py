@@ -119,7 +119,7 @@ def _once(subject: Subject, limits: types.RunLimits, *, narrator: Narrator, hear
                 interrupt=lambda: _interrupt(subject),
             )
     except (children.CannotStart, process.ForbiddenVariable) as error:
-        sentence = f"The runner could not be started: {error.message} Nothing was sent."
+        sentence = f"The runner could not be started: {error.message} Nothing of the run is in {subject.run.target}."
         raise Ended(RunState.ERROR, error.code, sentence) from error
 
 

@@ -64,7 +64,7 @@ class Narrator:
         self._run.phase = Phase.LOCK.value
         self._written.clear()
         self._statement = None
-        self.witness = Witness(touched=self.witness.touched, connected=self.witness.connected, begun=self.witness.begun)
+        self.witness = Witness(touched=False, connected=self.witness.connected, begun=self.witness.begun)
         self.facts.pop("error", None)
 
     def waits_for(self, blockers: Sequence[Backend]) -> None:

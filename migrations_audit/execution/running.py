@@ -168,7 +168,8 @@ def _conclude(
 ) -> MigrationRun:
     """Read the target back, judge, and end the attempt."""
     narrator.finish()
-    _enter(run, Phase.VERIFY, f"Reading {run.target} back on a fresh connection.", actor=actor)
+    if witness.touched:  # otherwise the phase goes on telling a reconciliation that nothing of this run can be there
+        _enter(run, Phase.VERIFY, f"Reading {run.target} back on a fresh connection.", actor=actor)
     look = _read_back(run, url=executed.url, scripts=executed.scripts, needs_lock=witness.touched, actor=actor)
     judgement = judging.judge_look(run=run, plan=plan, before=executed.before, look=look, witness=witness)
     narrator.say(judgement.sentence)

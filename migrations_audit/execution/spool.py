@@ -19,7 +19,7 @@ from django.conf import settings
 
 from migrations_audit.actions import attempts
 from migrations_audit.actors import Actor
-from migrations_audit.errors import PortalError
+from migrations_audit.errors import NotFound, PortalError
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ def keep(*, number: int, epoch: int, facts: Mapping[str, Any]) -> Path:
 
 
 def deliver(*, actor: Actor) -> int:
-    """Hand in the reports that workers on this machine left behind; return how many. A damaged one is put aside."""
+    """Hand in the reports that workers on this machine left behind; return how many. One that is damaged, or of a run
+    that the portal does not know, is put aside."""
     place = folder()
     descriptor = os.open(place, os.O_RDONLY)
     try:
@@ -80,6 +81,10 @@ def _deliver_all(place: Path, *, actor: Actor) -> int:
         try:
             attempts.deliver_report(actor=actor, number=number, epoch=epoch, facts=facts)
         except attempts.StillHeld:
+            continue
+        except NotFound as error:  # each further try would leave an event of its own in the trail
+            logger.warning("The report %s is put aside: %s", path, error.message)
+            path.rename(path.with_suffix(".unknown"))
             continue
         except PortalError as error:
             logger.warning("The report %s was not taken: %s", path, error.message)

@@ -153,7 +153,8 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
 
 def log_tail(run: MigrationRun) -> LogTail:
     """The newest lines of the log."""
-    lines, length = [], 0
+    lines: list[LogLine] = []
+    length = 0
     for line in LogLine.objects.filter(run=run).order_by("-seq")[:LOG_TAIL].iterator(chunk_size=50):
         length += len(line.text)
         if lines and length > MOST_OF_A_TAIL:

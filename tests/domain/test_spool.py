@@ -70,12 +70,14 @@ def test_a_damaged_report_is_put_aside_and_the_others_are_delivered(place: Path)
     assert [path.name for path in place.iterdir()] == ["aaa.report.damaged"]
 
 
-def test_a_report_of_a_run_that_this_portal_does_not_know_stays(place: Path) -> None:
-    spool.keep(number=987_654, epoch=1, facts=FACTS)
+def test_a_report_of_a_run_that_this_portal_does_not_know_is_put_aside_and_asked_about_once(place: Path) -> None:
+    kept = spool.keep(number=987_654, epoch=1, facts=FACTS)
 
-    assert spool.deliver(actor=WORKER) == 0
-    assert len(list(place.glob("*.json"))) == 1
+    assert [spool.deliver(actor=WORKER), spool.deliver(actor=WORKER)] == [0, 0]
+
+    assert [path.name for path in place.iterdir()] == [kept.with_suffix(".unknown").name]
     assert not AuditEvent.objects.filter(action="run.report_delivered").exists()
+    assert AuditEvent.objects.filter(action="access.denied").count() == 1
 
 
 def test_nobody_else_reads_the_folder(place: Path) -> None:

@@ -15,6 +15,7 @@ from migrations_audit.engine.urls import TargetUrl
 from opsportal.local import postgres
 from tests import servers
 from tests.conftest import MakeTargetDatabase
+from tests.engine import clusters
 from tests.engine.database import Database, create_role
 
 MakeRole = Callable[[], TargetUrl]
@@ -54,3 +55,13 @@ def other_cluster(tmp_path: Path) -> Iterator[postgres.Postgres]:
         yield server
     finally:
         server.destroy()
+
+
+@pytest.fixture
+def related_clusters(tmp_path: Path) -> Iterator[clusters.Clusters]:
+    """A maker of primaries, clones and standbys."""
+    made = clusters.Clusters(tmp_path)
+    try:
+        yield made
+    finally:
+        made.destroy()

@@ -13,6 +13,7 @@ from migrations_audit.engine import target, urls
 from migrations_audit.engine.types import Endpoint, Identity
 from opsportal.local import postgres
 from tests.conftest import MakeTargetDatabase
+from tests.engine import clusters
 from tests.engine.conftest import MakeRole
 from tests.engine.database import VERSION_TABLE, Database
 from tests.waiting import wait_for
@@ -134,6 +135,38 @@ def test_what_may_change_is_remarked_and_forbids_nothing(change: dict[str, Any],
     assert check.matches
     assert len(check.remarks) == 1
     assert word in check.remarks[0]
+
+
+def test_a_server_from_before_a_failover_does_not_match_although_it_was_enrolled() -> None:
+    check = target.compare_identity(ENROLLED, ENROLLED, last_timeline=3)
+
+    assert check.differences == (
+        "The timeline went back from 3 to 2: a server from before a failover answers.",
+    )  # fmt: skip
+
+
+def test_a_failover_is_remarked_until_the_next_plan() -> None:
+    promoted = replace(ENROLLED, timeline=3)
+
+    before_the_plan = target.compare_identity(ENROLLED, promoted, last_timeline=3)
+    after_the_plan = target.compare_identity(ENROLLED, promoted, last_timeline=3, planned_timeline=3)
+    second = target.compare_identity(ENROLLED, replace(ENROLLED, timeline=4), last_timeline=3, planned_timeline=3)
+
+    assert before_the_plan.remarks == ("The timeline was 2 and is 3: a failover happened since enrolment.",)
+    assert after_the_plan == target.IdentityCheck(matches=True, differences=(), remarks=())
+    assert second.remarks == ("The timeline was 3 and is 4: a failover happened since the last plan.",)
+
+
+def test_a_physical_copy_at_the_same_address_has_the_same_identity(
+    related_clusters: clusters.Clusters,
+) -> None:
+    primary = related_clusters.primary()
+    original = Database(urls.parse(primary.url())).read().identity
+
+    copy = Database(urls.parse(related_clusters.clone(primary).url())).read().identity
+
+    disguised = replace(copy, endpoint=original.endpoint, server_port=original.server_port)
+    assert target.compare_identity(original, disguised).differences == ()
 
 
 def test_an_enrolment_without_system_identifier_says_what_it_rests_on() -> None:

@@ -97,6 +97,20 @@ def test_a_transaction_per_migration_shows_as_a_commit_per_step(tmp_path: Path, 
     assert outcome.one("context")["transaction_per_migration"] is True
 
 
+def test_the_commit_of_a_step_is_told_after_any_number_of_statements(tmp_path: Path, target: Target) -> None:
+    env = runnable.env_with(
+        runnable.INI_URL,
+        setup="import __main__\n__main__.MAX_STATEMENT_EVENTS = 1",
+        configure="transaction_per_migration=True",
+    )
+    folder = runnable.write(tmp_path, THREE, env=env)
+
+    outcome = running.run(running.upgrade_request(target, "r1", "r2", "r3"), folder)
+
+    names = outcome.names("version_written", "commit", "step_ended")
+    assert names[-9:] == ["version_written", "commit", "step_ended"] * 3
+
+
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
 def test_a_project_that_works_without_transactions_is_run(tmp_path: Path, target: Target, driver: str) -> None:
     env = runnable.env_with(f'{runnable.INI_URL}, isolation_level="AUTOCOMMIT"')

@@ -83,7 +83,15 @@ def test_an_entry_that_is_no_named_path_is_refused(entry: str) -> None:
         environment.named_paths([entry], setting="PORTAL_INTERPRETERS")
 
 
-def start(**changes: str) -> subprocess.CompletedProcess[str]:
+def test_the_name_of_a_built_interpreter_is_taken() -> None:
+    with pytest.raises(ImproperlyConfigured, match="built by a worker"):
+        environment.named_paths(["uv=/usr/bin/python3"], setting="PORTAL_INTERPRETERS")
+
+
+SHOW = "from opsportal import settings; print(settings.DATABASES['default']['NAME'], settings.SESSION_COOKIE_SECURE)"
+
+
+def start(*, script: str = SHOW, **changes: str) -> subprocess.CompletedProcess[str]:
     """Read the settings in a process of their own, as a production start does."""
     variables = {
         "PATH": os.environ["PATH"],
@@ -94,9 +102,6 @@ def start(**changes: str) -> subprocess.CompletedProcess[str]:
         "DATABASE_URL": "postgresql+psycopg://u:canary@127.0.0.1:1/portal",
         "REDIS_URL": "redis://:canary@127.0.0.1:1/0",
     }
-    script = (
-        "from opsportal import settings; print(settings.DATABASES['default']['NAME'], settings.SESSION_COOKIE_SECURE)"
-    )
     return subprocess.run(
         [sys.executable, "-c", script], env=variables | changes, capture_output=True, text=True, timeout=60, check=False
     )

@@ -166,6 +166,18 @@ ENDED = [
     ("a step is missing", {}, {"steps_ended": 0}, (RunState.FAILED, Verdict.CONTRADICTED, "contradicted")),
     ("no commit was seen", {}, {"commit_after_version": False}, (RunState.FAILED, Verdict.CONTRADICTED, "contradicted")),
     (
+        "the runner refused a second connection after a revision was begun",
+        AT_START,
+        {"refusal": "lock_busy", "error": "The run lock is held.", "exit_code": 3, "steps_ended": 0, "begun": True},
+        (RunState.FAILED, Verdict.UNVERIFIED, "no_change"),
+    ),
+    (
+        "a cancel ended a revision that was begun, and env.py connected again",
+        AT_START,
+        {"refusal": "not_checked", "exit_code": 3, "steps_ended": 0, "begun": True, "cancel_requested": True},
+        (RunState.CANCELLED, Verdict.UNVERIFIED, "cancelled"),
+    ),
+    (
         "a prepared transaction stands there, which may be the application's",
         {"prepared_transactions": ("half-done",)},
         {},
@@ -176,6 +188,21 @@ ENDED = [
         {},
         {"touched": False, "steps_ended": 0, "by_reconciliation": True},
         (RunState.ERROR, Verdict.UNVERIFIED, "nothing_sent"),
+    ),
+    (
+        "what was sent was rolled back, then a cancel came, and somebody else brought it there",
+        {},
+        {
+            "touched": False, "begun": True, "steps_ended": 0, "ended_by": "cancel", "cancel_requested": True,
+            "exit_code": 1, "commit_after_version": None,
+        },
+        (RunState.ERROR, Verdict.UNVERIFIED, "nothing_sent"),
+    ),
+    (
+        "what was sent was rolled back, and the next attempt was refused",
+        AT_START,
+        {"refusal": "lock_busy", "exit_code": 3, "touched": False, "begun": True, "steps_ended": 0},
+        (RunState.FAILED, Verdict.UNVERIFIED, "no_change"),
     ),
     (
         "every table that the SQL makes is absent",
@@ -316,6 +343,7 @@ any_witness = st.builds(
     cancel_requested=st.booleans(),
     by_reconciliation=st.booleans(),
     touched=st.booleans(),
+    begun=st.booleans(),
 )
 
 

@@ -12,7 +12,8 @@ import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrations_audit.engine.redaction import MASK, Redactor, clean
+from migrations_audit.engine.redaction import Redactor, clean, secrets_in
+from migrations_audit.masking import MASK
 
 SECRET = "p@ss w%rd/'\"\\+é"
 
@@ -64,6 +65,11 @@ def test_the_error_that_prints_a_whole_url_loses_its_password() -> None:
         ("{'password': 'hunter2', 'user': 'u'}", f"{{'password': '{MASK}', 'user': 'u'}}"),
         ('{"PGPASSWORD":"hunter2"}', f'{{"PGPASSWORD":"{MASK}"}}'),
         ("ALTER ROLE r PASSWORD 'hunter2'", f"ALTER ROLE r PASSWORD '{MASK}'"),
+        ("ALTER ROLE r PASSWORD E'hun\\'ter2' VALID", f"ALTER ROLE r PASSWORD E'{MASK}' VALID"),
+        ("ALTER ROLE r PASSWORD $$hunter2$$; SELECT 1", f"ALTER ROLE r PASSWORD $${MASK}$$; SELECT 1"),
+        ("ALTER ROLE r PASSWORD\n  $q$hunter2$q$; SELECT 1", f"ALTER ROLE r PASSWORD\n  $q${MASK}$q$; SELECT 1"),
+        ("SET password = crypt(p, gen_salt()), admin = true", "SET password = crypt(p, gen_salt()), admin = true"),
+        ("SET password = NULL, admin = true", "SET password = NULL, admin = true"),
         ("?sslpassword=hunter2&x=1", f"?sslpassword={MASK}&x=1"),
         ("password authentication failed for user u", "password authentication failed for user u"),
         ("see https://docs.example/a@b", "see https://docs.example/a@b"),
@@ -82,6 +88,17 @@ def test_a_very_short_secret_does_not_eat_ordinary_words() -> None:
 
 def test_the_longest_secret_wins() -> None:
     assert Redactor(["secret", "secret-and-more"]).text("secret-and-more") == MASK
+
+
+def test_the_secrets_of_an_environment_are_known_by_name_and_by_url() -> None:
+    environment = {
+        "API_TOKEN": "canary-token",
+        "REGION": "eu-central-1",
+        "CACHE": "redis://:canary-cache@h",
+        "DEBUG_TOKEN": "on",
+    }
+
+    assert secrets_in(environment) == ["canary-token", "canary-cache"]
 
 
 def test_a_redactor_does_not_show_its_secrets() -> None:

@@ -1,0 +1,1 @@
+"""MariaDB and MySQL as targets, read by PyMySQL. They cannot roll back DDL."""
