@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.forms import AdminPasswordChangeForm
+from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import PasswordChangeView
+from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_variables
 
 from migrations_audit import access
-from migrations_audit.actions import people
+from migrations_audit.actions import people, sign_ins
+from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.models import Approval, Environment, MigrationRun, Project, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import dashboard
@@ -42,6 +48,32 @@ class OwnPassword(PasswordChangeView):
         return HttpResponseRedirect(self.get_success_url())
 
 
+class SignInForm(AdminAuthenticationForm):
+    """Django's form, asked only as often as ``actions.sign_ins`` allows. One sentence for whatever was wrong."""
+
+    retry_after_s = 0
+
+    @sensitive_variables()
+    def clean(self) -> dict[str, Any]:
+        username = self.cleaned_data.get("username")
+        address = str(self.request.META.get("REMOTE_ADDR", "")) if self.request else ""
+        if not username or not self.cleaned_data.get("password"):
+            return dict(self.cleaned_data)
+        try:
+            sign_ins.begin(username=username, address=address)
+        except sign_ins.SignInThrottled as error:
+            self.retry_after_s = error.seconds
+            raise ValidationError(error.message, code=error.code) from None
+        try:
+            cleaned = super().clean()
+        except ValidationError:
+            sign_ins.failed(username=username, address=address)
+            raise
+        user = self.get_user()
+        sign_ins.succeeded(actor=Actor(kind=ActorKind.USER, name=user.get_username(), user_id=user.pk, address=address))
+        return dict(cleaned or {})
+
+
 class PortalSite(admin.AdminSite):
     """For active staff. What each of them sees follows from memberships, not from being staff."""
 
@@ -50,6 +82,7 @@ class PortalSite(admin.AdminSite):
     index_title = "Dashboard"
     site_url = None
     enable_nav_sidebar = False
+    login_form = SignInForm
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [path("registry/", self.admin_view(self.registry), name="registry"), *super().get_urls()]
@@ -63,6 +96,17 @@ class PortalSite(admin.AdminSite):
         now = database_now()
         found = dashboard.dashboard(user_id=request.user.pk, now=now)
         return super().index(request, {"dashboard": found, "now": now, **(extra_context or {})})
+
+    @method_decorator(never_cache)
+    @login_not_required
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Django's page; too many attempts are answered with 429 and the time to wait."""
+        response: HttpResponse = super().login(request, extra_context)
+        form = (getattr(response, "context_data", None) or {}).get("form")
+        if isinstance(form, SignInForm) and form.is_bound and form.retry_after_s:
+            response.status_code = 429
+            response["Retry-After"] = str(form.retry_after_s)
+        return response
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """One's own password, set by the same action as anyone's, so that the audit has it."""

@@ -13,7 +13,7 @@ from django.utils.deprecation import MiddlewareMixin
 from migrations_audit.access import actor_of
 from migrations_audit.actions import audit
 from migrations_audit.errors import Conflict, Denied, Invalid, NotFound, PortalError
-from migrations_audit.web import pages
+from migrations_audit.web import pages, text
 
 SAFE = ("GET", "HEAD")
 TITLES = {
@@ -52,6 +52,18 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(host))
     except ValueError:
         return ""
+
+
+class VisibleTextMiddleware(MiddlewareMixin):
+    """No page holds a character that is invisible or turns the direction of a line, through whichever template it came."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if response.streaming or not response.get("Content-Type", "").startswith("text/html"):
+            return response
+        page = response.content.decode(response.charset)
+        if text.HIDDEN_IN_PAGES.search(page):
+            response.content = text.HIDDEN_IN_PAGES.sub(lambda found: text.visible(found[0]), page)
+        return response
 
 
 class PortalErrorMiddleware(MiddlewareMixin):

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Final
 
 KEPT = frozenset("\n\t")
+HIDDEN_IN_PAGES: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+"""What no page of the portal has a use for, in whatever way it came there."""
+
 HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 
