@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Q
 
 from migrations_audit import dispatch, states
@@ -26,7 +26,8 @@ def sweep(*, actor: Actor) -> bool:
     """Do all of it once. False when another sweep is at work: beat is not a singleton, and need not be.
 
     Each run is handled in a transaction of its own: an event holds the chain's lock to the end of its transaction, and a sweep
-    that held it while it waited for the next run's row could block a person's click and be blocked by it.
+    that held it while it waited for the next run's row could block a person's click and be blocked by it. A row that somebody
+    else holds is left to the next sweep: whoever holds it may hang, and this one would with it.
     """
     with _alone() as alone:
         if not alone:
@@ -89,7 +90,9 @@ def _leases_over() -> list[int]:
 def _lose(*, actor: Actor, number: int) -> None:
     """A run whose lease is over has an unknown outcome: nobody guesses, a reconciliation reads the target."""
     run = moves.lock_if_free(number)
-    if run is None or run.run_state is not RunState.RUNNING or run.lease_expires_at is None or run.lease_expires_at > database_now():
+    if run is None or run.run_state is not RunState.RUNNING:
+        return
+    if run.lease_expires_at is None or run.lease_expires_at > database_now():
         return
     sentence = (
         f"{run.worker} stopped answering in phase {run.get_phase_display()}. What reached {run.target} is unknown until "
@@ -129,10 +132,14 @@ def _resend() -> None:
         pause = min(settings.PORTAL_RESEND_S * run.dispatch_count, LONGEST_RESEND_S)
         if run.dispatched_at is not None and run.dispatched_at > now - timedelta(seconds=pause):
             continue
-        MigrationRun.objects.filter(number=run.number, state=run.state).update(
-            dispatched_at=now, dispatch_count=F("dispatch_count") + 1
-        )
-        dispatch.after_commit(_WAKES[run.run_state], queue=run.target.environment.queue, number=run.number)
+        with transaction.atomic():
+            found = moves.lock_if_free(run.number)
+            if found is None or found.state != run.state:
+                continue
+            MigrationRun.objects.filter(number=run.number).update(
+                dispatched_at=now, dispatch_count=F("dispatch_count") + 1
+            )
+            dispatch.after_commit(_WAKES[run.run_state], queue=run.target.environment.queue, number=run.number)
 
 
 def _observe_due() -> None:
@@ -140,5 +147,9 @@ def _observe_due() -> None:
     due = Target.objects.filter(Q(next_observation_at__isnull=True) | Q(next_observation_at__lte=now))
     for target in due.select_related("environment").order_by("next_observation_at", "pk")[:BATCH]:
         period = target.environment.observe_every_s
-        Target.objects.filter(pk=target.pk).update(next_observation_at=now + timedelta(seconds=period))
-        dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)
+        with transaction.atomic():
+            free = Target.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=target.pk)
+            if not free.values_list("pk"):
+                continue
+            Target.objects.filter(pk=target.pk).update(next_observation_at=now + timedelta(seconds=period))
+            dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)

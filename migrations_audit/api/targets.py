@@ -84,7 +84,8 @@ def show_gate(request: HttpRequest, asked: Query[inputs.GateAsked]) -> Status[sc
     """Whether the target really has the revision that a deploy needs.
 
     200 only for in_sync, which takes a fresh reading of the enrolled database. 409 when it says otherwise: behind, ahead,
-    unknown_revision, several_heads, not_initialised, wrong_database, regressed, tables_missing. 503 when no reading counts: could_not_read.
+    unknown_revision, several_heads, not_initialised, wrong_database, regressed, tables_missing. 503 when no reading counts:
+    could_not_read.
     """
     now = database_now()
     found = gate.check(actor=bearer.reader(request), target=asked.target, expect=asked.expect, now=now)

@@ -9,14 +9,13 @@ import os
 import posixpath
 import stat
 import tarfile
-import tokenize
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 from migrations_audit import hashchain
-from migrations_audit.engine import redaction, types
+from migrations_audit.engine import types
 from migrations_audit.errors import Invalid
 
 FORMAT: Final = "opsportal-snapshot/1"
@@ -117,27 +116,6 @@ def files(archive: bytes) -> dict[str, bytes]:
     except (tarfile.TarError, ValueError, EOFError) as error:
         raise _damaged("it is not a complete archive") from error
     return contents
-
-
-def source(archive: bytes, path: str) -> str:
-    """The text of one file for people to read.
-
-    A Python file is decoded in the encoding that it declares, which is what Python would run. Passwords are masked, and
-    characters that could make the text look like another (direction marks, control characters) become visible escapes.
-    Raises SnapshotRefused when the snapshot has no such file.
-    """
-    content = files(archive).get(path)
-    if content is None:
-        raise SnapshotRefused("no_such_file", f"The snapshot has no file {path!r}.")
-    return redaction.Redactor(()).text(_decoded(content, is_python=path.endswith(".py")))
-
-
-def _decoded(content: bytes, *, is_python: bool) -> str:
-    try:
-        encoding = tokenize.detect_encoding(io.BytesIO(content).readline)[0] if is_python else "utf-8"
-        return content.decode(encoding)
-    except (SyntaxError, LookupError, UnicodeDecodeError):
-        return content.decode("utf-8", "replace")
 
 
 def is_left_out(name: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Final
 
@@ -18,6 +20,23 @@ logger = logging.getLogger(__name__)
 FIRST_LOOK_S: Final = 0.3
 LONGEST_PAUSE_S: Final = 5.0
 POLL_S: Final = 0.05
+
+# Comments and quoted names are matched so that a quotation mark in them opens no literal. The server may have cut the end off.
+_PARTS: Final = re.compile(
+    r"""(?isx)
+      (?P<comment> -- [^\n]* | /\* .*? (?: \*/ | \Z ) )
+    | (?P<name> " (?: [^"] | "" )* (?: " | \Z ) | \$ \d+ )
+    | \b e ' (?: [^'\\] | \\. | '' )* (?: ' | \Z )
+    | (?: \b [nbx] | \b u& )? ' (?: [^'] | '' )* (?: ' | \Z )
+    | \$ (?P<tag> [^\W\d]\w* )? \$ .*? (?: \$ (?(tag) (?P=tag) ) \$ | \Z )
+    | (?<! [\w$] ) \d [\w.]*
+    """
+)
+
+
+def shape(query: str) -> str:
+    """``query`` without its values and comments: whose session it is must be told, whose data it works on must not."""
+    return _PARTS.sub(lambda found: "" if found["comment"] else found["name"] or "?", query)
 
 
 class BlockerWatch:
@@ -69,4 +88,4 @@ class BlockerWatch:
             logger.info("Who blocks %s was not read: %s", self._prefix, error.message)
             return
         if found:
-            self.seen = found
+            self.seen = tuple(replace(each, query=shape(each.query)) for each in found)

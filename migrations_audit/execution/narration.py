@@ -300,7 +300,7 @@ def _blocker_words(blocker: dict[str, Any]) -> str:
     if not blocker["pid"]:
         return "a prepared transaction"
     program = f" ({blocker['application_name']})" if blocker["application_name"] else ""
-    return (
-        f"session {blocker['pid']} of {blocker['user']}{program}, {blocker['state']}, its transaction {blocker['age_s']} s old: "
-        f"{blocker['query']}"
-    )
+    who = f"session {blocker['pid']} of {blocker['user']}{program}"
+    if not blocker["state"]:  # the server tells a plain role nothing of other people's sessions but their names
+        return f"{who}; what it does is not told to this user without the role pg_read_all_stats"
+    return f"{who}, {blocker['state']}, its transaction {blocker['age_s']} s old: {blocker['query']}"

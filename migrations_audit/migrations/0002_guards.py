@@ -91,9 +91,11 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'run % cannot go from % to %', OLD.number, OLD.state, NEW.state USING ERRCODE = 'integrity_constraint_violation';
     END IF;
-    IF (OLD.number, OLD.target_id, OLD.operation, OLD.requested, OLD.requester_id, OLD.requester_name, OLD.reason, OLD.ticket, OLD.requested_at)
+    IF (OLD.number, OLD.target_id, OLD.operation, OLD.requested, OLD.requester_id, OLD.requester_name, OLD.reason, OLD.ticket, OLD.requested_at, OLD.request_key,
+        OLD.request_digest)
        IS DISTINCT FROM
-       (NEW.number, NEW.target_id, NEW.operation, NEW.requested, NEW.requester_id, NEW.requester_name, NEW.reason, NEW.ticket, NEW.requested_at)
+       (NEW.number, NEW.target_id, NEW.operation, NEW.requested, NEW.requester_id, NEW.requester_name, NEW.reason, NEW.ticket, NEW.requested_at, NEW.request_key,
+        NEW.request_digest)
        OR NEW.rolls_back_id IS DISTINCT FROM OLD.rolls_back_id
        OR (OLD.plan_id IS NOT NULL AND NEW.plan_id IS DISTINCT FROM OLD.plan_id)
        OR NEW.epoch < OLD.epoch THEN

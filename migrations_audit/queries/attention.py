@@ -104,8 +104,8 @@ def silent_sentence(run: MigrationRun) -> str:
     """What the page says while that is so, whoever else is at work: the row alone would still say running."""
     return (
         f"{run.worker} has given no sign of life within its lease, which ended at {run.lease_expires_at:%H:%M:%S} UTC. "
-        f"What reached {run.target} is unknown. A sweep takes note of it and has it read; if this stays, no worker consumes the queues portal "
-        f"and {run.target.environment.queue}: start one."
+        f"What reached {run.target} is unknown. A sweep takes note of it and has it read; if this stays, no worker consumes "
+        f"the queues portal and {run.target.environment.queue}: start one."
     )
 
 

@@ -1,7 +1,7 @@
 """The script files of a plan, as people read them before they approve. Only what has the approved digest is shown.
 
-What stands in the place of a password is masked, and nothing around it, and the lines are told: an approver must know that there is
-something that the page does not show.
+What stands in the place of a password is masked, and nothing around it, and the lines are told: an approver must know that there
+is something that the page does not show.
 """
 
 from __future__ import annotations

@@ -656,7 +656,7 @@ class Guard:
     def _refuse_in_a_fork(self) -> None:
         """Nobody hears a fork: it would wait for the word for ever, or take the one that was meant for this process."""
         if self._events.in_a_fork:
-            print("A process that the run forked may not connect to the database.", file=sys.stderr)
+            sys.stderr.write("A process that the run forked may not connect to the database.\n")
             leave(UNHEARD)
 
     def _connected(self, connection: Any, record: Any) -> None:
@@ -831,7 +831,8 @@ class Watch:
         for name, path, approved in found:
             if approved and digest_of(path) != approved:
                 self._events.refuse(
-                    "scripts_differ", f"{path}, from which {name} was loaded, is not the file that was approved. Plan again."
+                    "scripts_differ",
+                    f"{path}, from which {name} was loaded, is not the file that was approved. Plan again.",
                 )
 
     def _steps(self, plan: Callable[..., Any], heads: Any, context: Any) -> Iterator[Any]:
@@ -859,7 +860,7 @@ class Watch:
         self.told["commits"] += 1
         if connection is self._version_writer and not self.told["commit_after_version"]:
             self.told["commit_after_version"] = True
-            self._events.emit("commit", **self.step)  # however many statements there were: by it the step counts as committed
+            self._events.emit("commit", **self.step)  # after any number of statements: by it a step counts as committed
         else:
             self._tell("commit")
 
@@ -960,7 +961,8 @@ def hand_over(request: Facts, events: Events) -> None:
             found = [script for script in installed if script.group == "console_scripts" and script.name == first]
             if not found:
                 events.refuse(
-                    "no_such_command", f"The project's interpreter has no command {first}. Correct the project's command."
+                    "no_such_command",
+                    f"The project's interpreter has no command {first}. Correct the project's command.",
                 )
             code = found[0].load()()
             if isinstance(code, int) and code:

@@ -50,9 +50,7 @@ def test_a_reconciliation_that_comes_later_writes_nothing(place: Place, unread: 
     with pytest.raises(attempts.NotClaimable):
         attempts.take_over(actor=WORKER, number=unread.number)
     with pytest.raises(attempts.LostLease):
-        attempts.finish(
-            actor=WORKER, number=unread.number, epoch=unread.epoch, judgement=UNREAD, observation=None
-        )
+        attempts.finish(actor=WORKER, number=unread.number, epoch=unread.epoch, judgement=UNREAD, observation=None)
 
 
 @pytest.mark.parametrize("reason", ["", "  \n"])

@@ -21,9 +21,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @contextmanager
 def held(run: MigrationRun) -> Iterator[None]:
-    """The run's row, locked in a transaction that does not end."""
+    """The run's row and its target's, locked in a transaction that does not end."""
     with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": psycopg.ClientCursor}) as somebody:
         somebody.execute("SELECT 1 FROM migrations_audit_migrationrun WHERE number = %s FOR UPDATE", [run.number])
+        somebody.execute("SELECT 1 FROM migrations_audit_target WHERE id = %s FOR UPDATE", [run.target_id])
         yield
 
 
@@ -62,3 +63,17 @@ def test_a_row_that_is_held_is_left_to_the_next_sweep(state: str, overdue: str, 
     sweeps.sweep(actor=WORKER)
 
     assert MigrationRun.objects.get(number=stuck.number).state == becomes
+
+
+def test_a_message_about_a_row_that_is_held_is_sent_by_the_next_sweep() -> None:
+    place = make_place()
+    stuck, other = make_run(place), make_run(beside(place))
+    MigrationRun.objects.update(dispatched_at=database_now() - timedelta(minutes=1))
+
+    with held(stuck):
+        assert sweeps.sweep(actor=WORKER)
+        sent = dict(MigrationRun.objects.values_list("number", "dispatch_count"))
+    sweeps.sweep(actor=WORKER)
+
+    assert (sent[stuck.number], sent[other.number]) == (1, 2)
+    assert MigrationRun.objects.get(number=stuck.number).dispatch_count == 2

@@ -425,31 +425,3 @@ def test_a_damaged_archive_is_refused_or_has_another_digest(data: st.DataObject)
                 bytes(archive), digest=frozen.digest, config_path="alembic.ini", ini_section="alembic",
                 destination=Path(name) / "out",
             )  # fmt: skip
-
-
-def test_source_shows_what_python_would_run(folder: Path) -> None:
-    write(folder / "latin.py", "# coding: latin-1\nname = 'Zoë'\n".encode("latin-1"))
-    write(folder / "bom.py", b"\xef\xbb\xbfname = 1\n")
-    write(folder / "broken.py", b"# coding: rot13\n\xff")
-    archive = freeze(folder).archive
-
-    assert snapshot.source(archive, "latin.py").endswith("'Zoë'\n")
-    assert snapshot.source(archive, "bom.py") == "name = 1\n"
-    assert snapshot.source(archive, "broken.py").endswith("\ufffd")
-
-
-def test_source_shows_no_password_and_no_disguise(folder: Path) -> None:
-    write(folder / "alembic.ini", "[alembic]\nsqlalchemy.url = postgresql://app:hunter2@db/app\n")
-    write(folder / "trick.py", "access = 'user\u202e' # \u2066admin\n")
-    archive = freeze(folder).archive
-
-    assert "hunter2" not in snapshot.source(archive, "alembic.ini")
-    assert "postgresql://app:" in snapshot.source(archive, "alembic.ini")
-    assert snapshot.source(archive, "trick.py").isascii()
-
-
-def test_source_of_an_absent_file_is_refused(folder: Path) -> None:
-    with pytest.raises(snapshot.SnapshotRefused) as caught:
-        snapshot.source(freeze(folder).archive, "absent.py")
-
-    assert caught.value.code == "no_such_file"

@@ -151,7 +151,9 @@ def test_a_field_that_nobody_may_set_is_refused_and_no_run_is_made(place: people
     assert not MigrationRun.objects.exists()
 
 
-@pytest.mark.parametrize("path", ["runs/1/start", "runs/1/cancel", "runs/1/verify-again", "runs/1/withdraw", "targets/1/observe"])
+@pytest.mark.parametrize(
+    "path", ["runs/1/start", "runs/1/cancel", "runs/1/verify-again", "runs/1/withdraw", "targets/1/observe"]
+)
 def test_every_body_refuses_fields_that_it_does_not_know(dev: Caller, path: str) -> None:
     answer = dev.post(
         path, {"digest": "0" * 64, "state": "applied"} if path.endswith("start") else {"state": "applied"}

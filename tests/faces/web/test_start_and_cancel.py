@@ -27,7 +27,10 @@ def test_before_it_the_page_repeats_what_runs_where(place: people.Place, visitor
 
     decide = visitor("operator").run(run).part("decide")
 
-    assert "Runs 1 revision, 002 → 003 , on market/production/main ( migrator@db.example:5432/market )." in decide
+    assert (
+        "Runs 1 revision, 002 → 003 , on market/production/main (PostgreSQL, migrator@db.example:5432/market )."
+        in decide
+    )
 
 
 def test_an_approver_alone_cannot_start(place: people.Place, visitor: VisitorOf) -> None:

@@ -13,7 +13,8 @@ from tests.faces.web.visitor import Visitor, VisitorOf, events, plan_of
 PAGES = ("run", "live", "log", "log_file", "target", "audit", "events")
 POSTS = (
     *("approve", "reject", "take_back", "withdraw", "start", "cancel"),
-    *("check", "upgrade", "rollback", "forget", "audit_export"),
+    *("verify_again", "close_unknown", "accept_leftovers"),
+    *("check", "upgrade", "rollback", "adopt", "forget", "audit_export"),
 )
 
 
