@@ -6,6 +6,9 @@
     python3 dev.py test [...]     all tests; further words go to pytest
     python3 dev.py lint           style, types, layers, and Django migrations that are missing
     python3 dev.py bench [...]    the benchmarks
+    python3 dev.py chaos [--runs N] [--seed S] [--workers K] [--keep]
+                                  N runs while things are killed, frozen and sent twice; compares every verdict with the
+                                  truth. The seed decides the plan (--show-plan), not how fast this machine is meanwhile
     python3 dev.py screenshots [...]  pictures of the pages
     python3 dev.py lock [...]     resolve the lock files anew; further words go to `uv pip compile`
 
@@ -85,6 +88,11 @@ def bench(rest: list[str]) -> int:
     return become(["-m", "tests.bench", *rest])
 
 
+def chaos(rest: list[str]) -> int:
+    install(DEV)
+    return become(["-m", "tests.chaos", *rest])
+
+
 def screenshots(rest: list[str]) -> int:
     install(DEV)
     return become(["-m", "opsportal.demo.screenshots", *rest])
@@ -123,7 +131,15 @@ def lock(rest: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"demo": demo, "test": test, "lint": lint, "bench": bench, "screenshots": screenshots, "lock": lock}
+COMMANDS = {
+    "demo": demo,
+    "test": test,
+    "lint": lint,
+    "bench": bench,
+    "chaos": chaos,
+    "screenshots": screenshots,
+    "lock": lock,
+}
 
 
 def become(arguments: list[str]) -> int:

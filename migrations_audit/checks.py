@@ -88,7 +88,9 @@ def check_repositories(**_: Any) -> list[CheckMessage]:
     ]
     cache = settings.PORTAL_CACHE
     if cache and (not cache.startswith("/") or posixpath.normpath(cache) != cache.rstrip("/")):
-        found.append(Error("PORTAL_CACHE must be an absolute path that holds neither . nor .. as a part.", id="portal.E008"))
+        found.append(
+            Error("PORTAL_CACHE must be an absolute path that holds neither . nor .. as a part.", id="portal.E008")
+        )
     if not cache and (settings.PORTAL_GIT_HOSTS or settings.PORTAL_BUILD_FOR):
         found.append(
             Warning(

@@ -36,6 +36,7 @@ class Witness:
     steps_ended: int = 0
     connected: bool = False
     commit_after_version: bool | None = None
+    version_written: bool | None = None
     cancel_requested: bool = False
     by_reconciliation: bool = False
     touched: bool = True
@@ -352,7 +353,15 @@ def _witness_checks(facts: Facts, witness: Witness) -> list[Check]:
     # A witness that was stopped in mid-sentence contradicts nothing; the reading alone decides then.
     short = Outcome.FAILED if heard_out else Outcome.WARNING
     commit_short = Outcome.FAILED if witness.commit_after_version is False else short
+    written = {True: "seen", False: "not seen", None: "not reported"}[witness.version_written]
     return [
+        # Told before its COMMIT: rows at the result without it were brought there by something else.
+        Check(
+            "version written by this run",
+            "seen",
+            written,
+            Outcome.FAILED if witness.version_written is False else Outcome.PASSED,
+        ),
         Check(
             "steps ended",
             str(len(facts.steps)),

@@ -109,6 +109,9 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
         "tcp_user_timeout": 15_000,
     }
 )
+# A host that vanishes in the middle of a transaction must not keep the audit chain's lock until the server's keepalive ends.
+_given_options = DATABASES["default"]["OPTIONS"].get("options", "")
+DATABASES["default"]["OPTIONS"]["options"] = f"{_given_options} -c idle_in_transaction_session_timeout=120s".strip()
 if env.bool("PORTAL_DB_POOL", default=False):
     # Only for the web process: a stream of the live log must not keep a connection of its own (docs/architecture.md).
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": env.int("PORTAL_DB_POOL_SIZE", default=10)}

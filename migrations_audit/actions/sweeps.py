@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -16,6 +17,8 @@ from migrations_audit.actors import Actor
 from migrations_audit.models import MigrationRun, Target, Worker
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import RunState
+
+logger = logging.getLogger(__name__)
 
 SWEEP_LOCK = (0x4F50, 2)
 LONGEST_RESEND_S = 60
@@ -33,9 +36,9 @@ def sweep(*, actor: Actor) -> bool:
         if not alone:
             return False
         for number in _overdue(RunState.AWAITING_APPROVAL, RunState.APPROVED):
-            _expire(actor=actor, number=number)
+            _unless_the_chain_is_held(_expire, actor=actor, number=number)
         for number in _leases_over():
-            _lose(actor=actor, number=number)
+            _unless_the_chain_is_held(_lose, actor=actor, number=number)
         _resend()
         _observe_due()
     return True
@@ -57,6 +60,14 @@ def _alone() -> Iterator[bool]:
 def see_worker(*, name: str, queues: list[str]) -> None:
     """Note a worker's sign of life."""
     Worker.objects.update_or_create(name=name, defaults={"queues": queues, "seen_at": database_now()})
+
+
+def _unless_the_chain_is_held(act: Callable[..., None], *, actor: Actor, number: int) -> None:
+    """The next sweep does it then; what needs no event must not wait for it."""
+    try:
+        act(actor=actor, number=number)
+    except audit.AuditUnavailable:
+        logger.warning("Run %s is left to the next sweep: the audit chain is held.", number)
 
 
 def _overdue(*states: RunState) -> list[int]:

@@ -91,7 +91,13 @@ class EnvironmentAdmin(RegistryAdmin):
         (
             "Limits of a run",
             {
-                "fields": ["lock_timeout_ms", "lock_retry_budget_s", "statement_timeout_ms", "lock_budget_s", "deadline_s"],
+                "fields": [
+                    "lock_timeout_ms",
+                    "lock_retry_budget_s",
+                    "statement_timeout_ms",
+                    "lock_budget_s",
+                    "deadline_s",
+                ],
                 "description": "While a revision waits for a lock, every other session queues up behind it: keep the lock "
                 "timeout short. After one, all is rolled back and begun anew within the time given here, where every revision is "
                 "transactional.",

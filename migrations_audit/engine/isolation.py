@@ -82,20 +82,27 @@ def choose(wish: Wish, *, interpreter: str) -> Confinement:
     return _confinement(next(works), wish)
 
 
-@functools.cache
 def why_not(level: Isolation, wish: Wish, *, interpreter: str) -> str:
-    """Return a sentence that says why ``level`` does not work on this worker; the empty text when it does."""
+    """Return a sentence that says why ``level`` does not work on this worker; the empty text when it does.
+
+    What a trial found is kept for this process. One that failed is tried again: a machine under load must not lower the level of
+    every later run.
+    """
+    try:
+        return _found(level, wish, interpreter=interpreter)
+    except _TrialFailed as error:
+        return str(error)
+
+
+@functools.cache
+def _found(level: Isolation, wish: Wish, *, interpreter: str) -> str:
     if level is Isolation.NONE:
         return ""
     if sys.platform != "linux":
         return "Only Linux has it."
     if reason := _lacking(level, wish):
         return reason
-    try:
-        seen = _try(_confinement(level, wish), interpreter)
-    except _TrialFailed as error:
-        return str(error)
-    return _breach(level, wish, seen)
+    return _breach(level, wish, _try(_confinement(level, wish), interpreter))
 
 
 def _lacking(level: Isolation, wish: Wish) -> str:

@@ -179,9 +179,7 @@ class _Supervision:
         stop: Callable[[], str | None],
         interrupt: Callable[[], None],
     ) -> None:
-        redactor = redaction.Redactor(
-            [request.connection.password, *redaction.secrets_in(request.extra_environment)]
-        )
+        redactor = redaction.Redactor([request.connection.password, *redaction.secrets_in(request.extra_environment)])
         self._child = child
         self._to_say = request.as_json(limits)
         self._on_event = on_event

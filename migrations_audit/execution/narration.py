@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from django.db import connection
+
 from migrations_audit import failpoints
 from migrations_audit.actions import attempts
 from migrations_audit.actors import Actor
 from migrations_audit.engine import types
 from migrations_audit.engine.fence import Backend
-from migrations_audit.execution.writing import Writer
+from migrations_audit.execution.writing import AWAY, Writer
 from migrations_audit.judgement import Witness
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
@@ -22,6 +24,8 @@ FLUSH_EVERY_S = 0.2
 FLUSH_AT_LINES = 100
 SHOW_A_STATEMENT_AFTER_S = 1.0
 LONGEST_LINE = 20_000
+ANSWER_WITHIN_S = 8.0
+ASK_AGAIN_S = 0.5
 LONGEST_BLOCKING_QUERY = 200
 
 
@@ -39,7 +43,7 @@ class Narrator:
         self._statement: tuple[str, float] | None = None
         self._is_shown = False
         self._writer = Writer()
-        self.witness = Witness(touched=False)
+        self.witness = Witness(touched=False, version_written=False)
         self.facts: dict[str, Any] = {}
         self.blockers: list[dict[str, Any]] = []
 
@@ -64,7 +68,10 @@ class Narrator:
         self._run.phase = Phase.LOCK.value
         self._written.clear()
         self._statement = None
-        self.witness = Witness(touched=False, connected=self.witness.connected, begun=self.witness.begun)
+        self.witness = Witness(
+            touched=False, version_written=False, connected=self.witness.connected, begun=self.witness.begun
+        )
+        self.blockers = []
         self.facts.pop("error", None)
 
     def waits_for(self, blockers: Sequence[Backend]) -> None:
@@ -108,7 +115,21 @@ class Narrator:
             handler(event)
 
     def may_go(self) -> bool:
-        """Whether the project may have the connection that was just checked; from the first yes on it may send anything."""
+        """Whether the project may have the connection that was just checked; from the first yes on it may send anything.
+
+        A portal's database that is away for a moment, or a chain that somebody holds, makes the project wait for its connection.
+        """
+        give_up_at = time.monotonic() + ANSWER_WITHIN_S
+        while True:
+            try:
+                return self._may_go()
+            except AWAY:
+                connection.close()
+                if time.monotonic() >= give_up_at:
+                    raise
+            time.sleep(ASK_AGAIN_S)
+
+    def _may_go(self) -> bool:
         self.finish()
         number, epoch = self._run.number, self._run.epoch
         attempts.remember_sessions(number=number, epoch=epoch, sessions=self._run.sessions)
@@ -238,6 +259,7 @@ class Narrator:
 
     def _on_version_written(self, event: dict[str, Any]) -> None:
         self._written.add(event["position"])
+        self.witness = replace(self.witness, version_written=True)
 
     def _on_autocommit_entered(self, event: dict[str, Any]) -> None:
         self._left_transaction = True

@@ -234,7 +234,7 @@ def isolation_wish() -> isolation.Wish:
 
 def tag_of(run: MigrationRun) -> str:
     """The application name of this attempt's sessions on the target."""
-    return fence.tag(_portal(), run.number, run.epoch)
+    return fence.tag(portal_key(), run.number, run.epoch)
 
 
 def sessions_of(run: MigrationRun) -> tuple[types.RunSession, ...]:
@@ -244,10 +244,10 @@ def sessions_of(run: MigrationRun) -> tuple[types.RunSession, ...]:
 
 def prefix_of(run: MigrationRun) -> str:
     """What the application names of all attempts of this run begin with."""
-    return fence.prefix_for_run(_portal(), run.number)
+    return fence.prefix_for_run(portal_key(), run.number)
 
 
-def _portal() -> str:
+def portal_key() -> str:
     """This portal and no other on the same server, also when both were left with the default name."""
     return f"{settings.PORTAL_NAME}-{_mark_of(str(connection.settings_dict['NAME']))}"
 

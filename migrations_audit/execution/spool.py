@@ -20,6 +20,7 @@ from django.conf import settings
 from migrations_audit.actions import attempts
 from migrations_audit.actors import Actor
 from migrations_audit.errors import NotFound, PortalError
+from migrations_audit.execution import places
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ def folder() -> Path:
 def keep(*, number: int, epoch: int, facts: Mapping[str, Any]) -> Path:
     """Write a report that survives this process and this machine's crash, and return its file."""
     place = folder()
-    path = place / f"{settings.PORTAL_NAME}-run-{number}-e{epoch}{SUFFIX}"
-    document = json.dumps({"portal": settings.PORTAL_NAME, "run": number, "epoch": epoch, "facts": facts}, default=str)
+    path = place / f"{places.portal_key()}-run-{number}-e{epoch}{SUFFIX}"
+    document = json.dumps({"portal": places.portal_key(), "run": number, "epoch": epoch, "facts": facts}, default=str)
     with tempfile.NamedTemporaryFile("w", dir=place, delete=False) as file:
         file.write(document)
         file.flush()
@@ -70,7 +71,7 @@ def _deliver_all(place: Path, *, actor: Actor) -> int:
     for path in sorted(place.glob(f"*{SUFFIX}")):
         try:
             report = json.loads(path.read_text())
-            mine = report["portal"] == settings.PORTAL_NAME
+            mine = report["portal"] == places.portal_key()
             number, epoch, facts = int(report["run"]), int(report["epoch"]), dict(report["facts"])
         except (ValueError, KeyError, TypeError) as error:
             logger.warning("%s cannot be read (%s); it is put aside.", path, type(error).__name__)

@@ -116,7 +116,11 @@ def _while_unknown(run: MigrationRun, *, buttons: Buttons, now: datetime) -> str
         trying = f"The next try to end its sessions and read {run.target} is at {run.reconcile_after_at:%H:%M:%S} UTC."
     else:
         trying = f"A worker of {run.target.environment.queue} is asked to end its sessions and read {run.target}."
-    person = " Correct what the sentence names, then press Verify again to have it read at once." if buttons.verify_again else ""
+    person = (
+        " Correct what the sentence names, then press Verify again to have it read at once."
+        if buttons.verify_again
+        else ""
+    )
     return f"{known} Nobody guesses. {trying}{person} Nothing else runs on {run.target} meanwhile.".strip()
 
 

@@ -91,6 +91,7 @@ def described(error: BaseException) -> Facts:
     origin = getattr(error, "orig", None) or error
     statement = getattr(error, "statement", None)
     message = f"The project called sys.exit({error.code!r})." if isinstance(error, SystemExit) else str(origin)
+    message = message.partition("\nDETAIL:")[0]  # PostgreSQL quotes the row there; the traceback in the log keeps it
     if type(origin).__module__.partition(".")[0] in ("pymysql", "MySQLdb") and len(origin.args) > 1:
         message = f"{origin.args[1]} (error {origin.args[0]})"
     if isinstance(origin, MemoryError):

@@ -419,12 +419,12 @@ def test_the_best_level_that_works_is_chosen() -> None:
 
 def test_a_named_level_that_does_not_work_is_an_error_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    isolation.why_not.cache_clear()
+    isolation._found.cache_clear()
 
     with pytest.raises(isolation.IsolationMissing, match=r"bubblewrap, which does not work here: The program bwrap"):
         isolation.choose(isolation.Wish(level="bubblewrap"), interpreter=sys.executable)
 
-    isolation.why_not.cache_clear()
+    isolation._found.cache_clear()
 
 
 @pytest.mark.parametrize("user", ["root", "nobody-of-that-name"])
