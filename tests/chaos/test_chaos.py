@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.mark.slow
 def test_a_small_chaos_leaves_no_wrong_verdict_nothing_twice_and_nothing_lost() -> None:
-    command = [sys.executable, "-m", "tests.chaos", "--runs", "12", "--seed", "3"]
+    command = [sys.executable, "-m", "tests.chaos", "--runs", "12", "--seed", "211"]
     played = subprocess.run(
         command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=300, check=False
     )
