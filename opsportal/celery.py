@@ -6,10 +6,11 @@ import os
 
 from celery import Celery
 
-from opsportal import listening
+from opsportal import listening, transport
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsportal.settings")
 
+transport.install()
 app = Celery("opsportal")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["migrations_audit"])

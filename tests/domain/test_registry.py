@@ -48,7 +48,7 @@ def test_a_change_tells_old_and_new_and_counts_the_version(root: Actor) -> None:
 
     assert changed.settings_version == 2
     assert trail.last("environment.changed").facts["facts"] == {
-        "changed": {"lock_timeout_ms": {"old": 3000, "new": 500}}
+        "changed": {"lock_timeout_ms": {"old": 1000, "new": 500}}
     }
 
 

@@ -220,7 +220,10 @@ def test_a_wrapped_run_has_no_capability_and_sees_neither_the_portal_nor_other_p
     assert seen["processes"] == 2
     assert seen["portal"] is False
     assert scratch.name in seen["above"]
-    assert all(name.startswith("opsportal-") for name in seen["above"])
+    # The interpreter of the tests may lie below the same folder; it is what the run works with.
+    prefixes = [Path(each) for each in (sys.prefix, sys.base_prefix)]
+    own = {each.relative_to(scratch.parent).parts[0] for each in prefixes if each.is_relative_to(scratch.parent)}
+    assert all(name.startswith("opsportal-") for name in set(seen["above"]) - own)
     assert seen["capabilities"] == ["0" * 16]
     assert seen["bytes"] <= bubblewrap.SCRATCH_BYTES
 

@@ -286,8 +286,12 @@ def test_a_forged_message_executes_nothing_and_the_worker_goes_on(sound: Portal,
     [
         brokers.message("migrations_audit.sweep", "q", kwargs={}, body=b"\x80\x04cos\nsystem\n", **{"lang": "py"}),
         brokers.message("migrations_audit.sweep", "q", kwargs={"x": "y" * 20_000_000}),
+        "no JSON at all",
+        "[1, 2]",
+        "{}",
+        '{"body": "e30=", "properties": {}}',
     ],
-    ids=["a pickle", "twenty megabytes"],
+    ids=["a pickle", "twenty megabytes", "no JSON", "a list", "an empty object", "no delivery information"],
 )
 def test_a_message_of_another_kind_executes_nothing_and_the_worker_goes_on(
     sound: Portal, broker: Broker, raw: str
