@@ -66,7 +66,8 @@ def bench(options: argparse.Namespace, target_server: postgres.Postgres) -> None
     from tests.bench import portal_side  # Django is set up by now
 
     targets = Targets(target_server)
-    side = portal_side.PortalSide(MARKETEDGE)
+    urls = Path(tempfile.mkdtemp(prefix="opsportal-bench-urls-"))
+    side = portal_side.PortalSide(MARKETEDGE, urls=urls)
     side.run_to_verdict(targets.fresh())  # warms caches on both sides
     alembic(targets.fresh(), "upgrade", "003")
     bench_runs(options.rounds, side, targets)
@@ -74,6 +75,7 @@ def bench(options: argparse.Namespace, target_server: postgres.Postgres) -> None
     with workers():
         bench_clicks(options.rounds, side, targets)
         bench_fleet(options.fleet, side, targets, current=current)
+    shutil.rmtree(urls)
 
 
 def bench_runs(rounds: int, side: PortalSide, targets: Targets) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -29,7 +28,8 @@ class Spent:
 class PortalSide:
     """One environment and one project; each measured database becomes a target."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, urls: Path) -> None:
+        self._urls = urls
         project = Project.objects.create(
             slug="marketedge",
             name="MarketEdge",
@@ -41,13 +41,13 @@ class PortalSide:
 
     def place(self, url: str) -> people.Place:
         """A target for this database."""
-        name = f"BENCH_{secrets.token_hex(4)}"
-        os.environ[name] = url
+        name = f"bench-{secrets.token_hex(4)}"
+        (self._urls / name).write_text(url)
         target = Target.objects.create(
             project=self._place.project,
             environment=Environment.objects.get(slug="bench"),
-            slug=name.lower().replace("_", "-"),
-            url_reference=f"env:{name}",
+            slug=name,
+            url_reference=f"file:{self._urls / name}",
         )
         return people.Place(self._place.environment, self._place.project, target, self._place.people)
 
