@@ -10,7 +10,7 @@ import logging
 from queue import Empty
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import redis
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +28,3 @@ class Channel(redis.Channel):
 
 class Transport(redis.Transport):
     Channel = Channel
-
-
-def install() -> None:
-    """Let ``redis://`` and ``rediss://`` mean this transport. To be called before the first connection."""
-    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))

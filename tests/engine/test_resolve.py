@@ -109,6 +109,11 @@ def test_steps_and_resulting_rows_are_alembics(data: st.DataObject) -> None:
         for _ in range(data.draw(st.integers(1, 5))):
             operation, requested = data.draw(requests(specs))
             current = real.rows()
+            if any(each in ancestors(ours, {*current} - {each}) for each in current):
+                # Alembic takes back a merge of a revision with its own ancestor and leaves both in the table.
+                with pytest.raises(resolve.RevisionRefused, match="comes below another row"):
+                    resolve.pending(ours, current)
+                return
             assert set(resolve.pending(ours, current)) == set(ours.by_id()) - ancestors(ours, current)
             try:
                 resolution = resolve.resolve(ours, operation=operation, requested=requested, current=current)
