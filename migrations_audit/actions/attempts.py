@@ -111,7 +111,7 @@ def enter_phase(*, actor: Actor, number: int, epoch: int, phase: Phase, sentence
     )
     if changed != 1:
         raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
-    run = MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
+    run = moves.read(number)
     audit.record_run(actor=actor, action="run.phase_entered", run=run, phase=phase.value)
 
 
@@ -120,7 +120,7 @@ def confine(*, actor: Actor, number: int, epoch: int, isolation: Isolation) -> N
     """Record what keeps the run's scripts apart from the portal. Raises LostLease."""
     if _held(number, epoch).update(isolation=isolation.value) != 1:
         raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
-    run = MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
+    run = moves.read(number)
     audit.record_run(actor=actor, action="run.confined", run=run, isolation=isolation.value)
 
 
@@ -136,7 +136,7 @@ def begin_execution(*, actor: Actor, number: int, epoch: int, sentence: str) -> 
         if mine.exists():
             return False
         raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
-    run = MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
+    run = moves.read(number)
     audit.record_run(actor=actor, action="run.phase_entered", run=run, phase=Phase.EXECUTE.value)
     return True
 
@@ -183,7 +183,7 @@ def begin_again(*, actor: Actor, number: int, epoch: int, sentence: str, **facts
         "statements": 0,
     }
     RunStep.objects.filter(run_id=number).update(**waiting)
-    run = MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
+    run = moves.read(number)
     audit.record_run(actor=actor, action="run.began_again", run=run, sentence=sentence, **facts)
 
 

@@ -29,16 +29,17 @@ def lock(number: int) -> MigrationRun:
     locked = MigrationRun.objects.select_for_update(no_key=True).filter(number=number).values_list("number")
     if not locked:
         raise NoSuchRun(f"There is no run {number}, or you may not see it.")
-    return _read(number)
+    return read(number)
 
 
 def lock_if_free(number: int) -> MigrationRun | None:
     """The same, but None when another transaction holds the row: that of a host which is gone may hold it for hours."""
     rows = MigrationRun.objects.select_for_update(no_key=True, skip_locked=True).filter(number=number)
-    return _read(number) if rows.values_list("number") else None
+    return read(number) if rows.values_list("number") else None
 
 
-def _read(number: int) -> MigrationRun:
+def read(number: int) -> MigrationRun:
+    """The run with what it refers to, as an event tells of it."""
     return MigrationRun.objects.select_related("target__project", "target__environment", "plan").get(number=number)
 
 
