@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from celery import shared_task
-from celery.signals import heartbeat_sent, worker_init, worker_ready
+from celery.signals import heartbeat_sent, worker_init, worker_process_init, worker_ready, worker_shutting_down
 from django.db import DatabaseError, connection
 
 from migrations_audit import actors
@@ -26,8 +27,20 @@ SIGN_OF_LIFE_S = 10.0
 
 
 def worker_name() -> str:
-    """This worker process, for people: host and process id."""
-    return f"worker {socket.gethostname()}/{os.getpid()}"
+    """This worker for people: host and process id, and behind it the id of the pool process where this is one."""
+    name = f"worker {socket.gethostname()}/{os.getpid() if _pool_of is None else _pool_of}"
+    return name if _pool_of is None else f"{name}/{os.getpid()}"
+
+
+_pool_of: int | None = None
+"""The worker whose pool process this is."""
+
+
+@worker_process_init.connect
+def remember_the_worker(**_: Any) -> None:
+    """A run names its process and its worker, so that it can be told when that worker is asked to end."""
+    global _pool_of
+    _pool_of = os.getppid()
 
 
 @contextmanager
@@ -74,9 +87,10 @@ class _SignOfLife:
     def __init__(self) -> None:
         self.queues: list[str] = []
         self.told_at = 0.0
+        self.is_ending = False
 
     def give(self) -> None:
-        if time.monotonic() - self.told_at < SIGN_OF_LIFE_S:
+        if self.is_ending or time.monotonic() - self.told_at < SIGN_OF_LIFE_S:
             return
         self.told_at = time.monotonic()
         try:
@@ -104,3 +118,19 @@ def begin_signs_of_life(sender: Any, **_: Any) -> None:
 @heartbeat_sent.connect
 def go_on_with_signs_of_life(**_: Any) -> None:
     _sign_of_life.give()
+
+
+@worker_shutting_down.connect
+def say_that_it_ends(**_: Any) -> None:
+    """Asked to end: the runs under way say so. From a thread, since a signal may come between two words of a query."""
+    _sign_of_life.is_ending = True
+    threading.Thread(target=_note_the_end, name="worker-ending").start()
+
+
+def _note_the_end() -> None:
+    try:
+        sweeps.see_worker_ending(name=worker_name())
+    except DatabaseError as error:
+        logger.warning("The portal was not told that this worker ends (%s).", type(error).__name__)
+    finally:
+        connection.close()

@@ -59,7 +59,14 @@ def _alone() -> Iterator[bool]:
 
 def see_worker(*, name: str, queues: list[str]) -> None:
     """Note a worker's sign of life."""
-    Worker.objects.update_or_create(name=name, defaults={"queues": queues, "seen_at": database_now()})
+    Worker.objects.update_or_create(
+        name=name, defaults={"queues": queues, "seen_at": database_now(), "ending_since_at": None}
+    )
+
+
+def see_worker_ending(*, name: str) -> None:
+    """Note that a worker was asked to end: it finishes what it has, and whoever waits for that is told."""
+    Worker.objects.filter(name=name, ending_since_at__isnull=True).update(ending_since_at=database_now())
 
 
 def _unless_the_chain_is_held(act: Callable[..., None], *, actor: Actor, number: int) -> None:

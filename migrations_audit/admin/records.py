@@ -146,9 +146,9 @@ class SnapshotAdmin(RecordAdmin):
 
 @admin.register(Worker)
 class WorkerAdmin(RecordAdmin):
-    list_display = ["name", "consumes", "last_heard"]
+    list_display = ["name", "consumes", "last_heard", "asked_to_end"]
     search_fields = ["name"]
-    fields = ["name", "consumes", "last_heard"]
+    fields = ["name", "consumes", "last_heard", "asked_to_end"]
 
     @admin.display(description="queues")
     def consumes(self, worker: Worker) -> str:
@@ -157,3 +157,7 @@ class WorkerAdmin(RecordAdmin):
     @admin.display(description="last heard", ordering="seen_at")
     def last_heard(self, worker: Worker) -> str:
         return at(worker.seen_at)
+
+    @admin.display(description="asked to end", ordering="ending_since_at")
+    def asked_to_end(self, worker: Worker) -> str:
+        return at(worker.ending_since_at)

@@ -11,6 +11,9 @@ class Worker(models.Model):
     name = models.CharField(max_length=200, primary_key=True)
     queues = models.JSONField(default=list)
     seen_at = models.DateTimeField()
+    ending_since_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it was asked to end. It finishes what it has and takes nothing new."
+    )
 
     class Meta:
         ordering = ["name"]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from migrations_audit.models import MigrationRun, Target, Tier
+from migrations_audit.models import MigrationRun, Target, Tier, Worker
 from migrations_audit.queries.standing import NEVER_READ, STALE, Standing
 from migrations_audit.states import RunState, TargetStatus, Verdict
 
@@ -98,6 +98,14 @@ def of_runs(runs: Iterable[MigrationRun], *, now: datetime, heard_queues: Collec
 def is_silent(run: MigrationRun, *, now: datetime) -> bool:
     """Whether the worker that has the run gave no sign of life within its lease, and no sweep has taken note of that yet."""
     return run.run_state is _S.RUNNING and run.lease_expires_at is not None and run.lease_expires_at <= now
+
+
+def ending_sentence(run: MigrationRun, worker: Worker) -> str:
+    """What the page says while the worker of ``run`` drains: whoever restarts it decides how long it may take."""
+    return (
+        f"{worker.name} was asked to end at {worker.ending_since_at:%H:%M:%S} UTC. It finishes this run first and takes no other. If it "
+        f"is killed before, what reached {run.target} is unknown until another worker has read it: give it time, or press Cancel."
+    )
 
 
 def silent_sentence(run: MigrationRun) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from migrations_audit.models import Approval, LogLine, MigrationRun, RunStep
+from migrations_audit.queries import workers
 
 PAGE = 500
 
@@ -26,6 +27,7 @@ class StateNow(TypedDict):
     phase: str
     sentence: str
     cancel_requested: bool
+    worker_ending: bool
     decisions: int
     steps: list[StepNow]
 
@@ -67,6 +69,7 @@ def glance(number: int, *, user_id: int | None, after: int) -> Glance | None:
             "phase": run.phase,
             "sentence": run.sentence,
             "cancel_requested": run.cancel_requested_at is not None,
+            "worker_ending": workers.ending_with(run) is not None,
             "decisions": decisions,
             "steps": [
                 {"position": step.position, "revision": step.revision, "state": step.state, "ms": step.duration_ms}

@@ -79,6 +79,8 @@ class RunPage:
     is_unheard: bool
     silence: str
     """Why nobody can say that it is running, although its row says so; empty otherwise."""
+    ending: str
+    """What becomes of it while its worker ends; empty otherwise."""
     slots: Sequence[Slot]
     decisions: Sequence[Approval]
     my_role_counts: bool
@@ -129,6 +131,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
     )
     approvers = rights.approvers_in([environment.pk]).get(environment.pk, {})
     slots = _slots(run, standing, approvers)
+    silent, ending = attention.is_silent(run, now=now), workers.ending_with(run)
     steps = list(RunStep.objects.filter(run=run))
     return RunPage(
         run=run,
@@ -138,7 +141,8 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         next_step=progress.next_step(run, buttons=buttons, blocked_by=blocked_by, now=now),
         blocked_by=blocked_by,
         is_unheard=run.run_state in FOR_A_WORKER and environment.queue not in workers.heard_queues(now=now),
-        silence=attention.silent_sentence(run) if attention.is_silent(run, now=now) else "",
+        silence=attention.silent_sentence(run) if silent else "",
+        ending=attention.ending_sentence(run, ending) if ending and not silent else "",
         slots=slots,
         decisions=decisions,
         my_role_counts=any(slot.approval is None and slot.role in held.approver_roles for slot in slots),

@@ -11,6 +11,7 @@ from migrations_audit import dispatch
 from migrations_audit.actions import sweeps
 from migrations_audit.models import MigrationRun, Target, Worker
 from migrations_audit.models.clock import database_now
+from migrations_audit.queries import workers
 from tests.domain import raw
 from tests.people import WORKER, finish, make_place, make_run
 
@@ -179,3 +180,18 @@ def test_a_sign_of_life_is_noted_and_renewed() -> None:
     worker = Worker.objects.get(name="worker a")
     assert worker.seen_at > first
     assert worker.queues == ["target-production"]
+
+
+def test_a_worker_that_was_asked_to_end_takes_nothing_new_until_it_is_started_again() -> None:
+    sweeps.see_worker(name="worker a", queues=["target-staging"])
+
+    sweeps.see_worker_ending(name="worker a")
+    asked = Worker.objects.get(name="worker a").ending_since_at
+    sweeps.see_worker_ending(name="worker a")
+    heard = workers.heard_queues(now=database_now())
+    sweeps.see_worker(name="worker a", queues=["target-staging"])
+
+    assert asked is not None
+    assert heard == frozenset()
+    assert workers.heard_queues(now=database_now()) == {"target-staging"}
+    assert Worker.objects.get(name="worker a").ending_since_at is None

@@ -10,6 +10,7 @@ import pytest
 from celery import current_app
 
 from migrations_audit.models import Environment, MigrationRun
+from migrations_audit.queries import workers
 from tests import people
 from tests.acceptance.portal import Portal
 from tests.conftest import MakeTargetDatabase
@@ -196,6 +197,7 @@ def test_a_worker_that_is_gone_is_reconciled_by_another_which_also_takes_what_wa
     run = asleep(portal, url)
     if how == "after a polite request":
         gone.terminate()
+        wait_for(lambda: workers.ending_with(portal.until(run.number, "running")), what="the portal to know that the worker ends")
     if how == "main process":
         gone.kill()
         gone.wait()

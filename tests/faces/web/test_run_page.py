@@ -167,6 +167,20 @@ def test_a_worker_that_fell_silent_is_told_before_any_sweep_noticed(place: peopl
     assert "has given no sign of life within its lease" in visitor("viewer").get("/").words
 
 
+def test_a_run_whose_worker_was_asked_to_end_says_so(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="running")
+    sweeps.see_worker(name="worker host/12", queues=["target-production"])
+    MigrationRun.objects.filter(number=run.number).update(worker="worker host/12/34")
+    before = visitor("viewer").run(run).words
+    sweeps.see_worker_ending(name="worker host/12")
+
+    words = visitor("viewer").run(run).words
+
+    assert "was asked to end" not in before
+    assert "worker host/12 was asked to end at" in words
+    assert "It finishes this run first and takes no other." in words
+
+
 def test_a_queue_that_nobody_listens_to_is_told(place: people.Place, visitor: VisitorOf) -> None:
     run = people.make_run(place, state="queued")
     alone = visitor("viewer").run(run).words
