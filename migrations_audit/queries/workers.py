@@ -18,7 +18,7 @@ def heard_queues(*, now: datetime) -> frozenset[str]:
 
 
 def ending_with(run: MigrationRun) -> Worker | None:
-    """The worker that holds ``run`` and was asked to end, if that is so. A run names the process, which begins with its worker."""
+    """The worker that holds ``run`` and was asked to end, if any. A run names a pool process, which begins with its worker."""
     if run.run_state is not RunState.RUNNING or "/" not in run.worker:
         return None
     return Worker.objects.filter(name=run.worker.rpartition("/")[0], ending_since_at__isnull=False).first()
