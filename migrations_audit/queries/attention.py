@@ -103,8 +103,9 @@ def is_silent(run: MigrationRun, *, now: datetime) -> bool:
 def ending_sentence(run: MigrationRun, worker: Worker) -> str:
     """What the page says while the worker of ``run`` drains: whoever restarts it decides how long it may take."""
     return (
-        f"{worker.name} was asked to end at {worker.ending_since_at:%H:%M:%S} UTC. It finishes this run first and takes no other. "
-        f"If it is killed before, what reached {run.target} is unknown until another worker has read it: give it time, or press Cancel."
+        f"{worker.name} was asked to end at {worker.ending_since_at:%H:%M:%S} UTC. It finishes this run first and takes no "
+        f"other. If it is killed before, what reached {run.target} is unknown until another worker has read it: give it time, "
+        "or press Cancel."
     )
 
 

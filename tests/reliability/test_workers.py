@@ -197,7 +197,10 @@ def test_a_worker_that_is_gone_is_reconciled_by_another_which_also_takes_what_wa
     run = asleep(portal, url)
     if how == "after a polite request":
         gone.terminate()
-        wait_for(lambda: workers.ending_with(portal.until(run.number, "running")), what="the portal to know that the worker ends")
+        wait_for(
+            lambda: workers.ending_with(portal.until(run.number, "running")),
+            what="the portal to know that the worker ends",
+        )
     if how == "main process":
         gone.kill()
         gone.wait()
