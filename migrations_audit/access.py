@@ -61,6 +61,14 @@ def need(actor: Actor, environment: Environment, role: Role, *, scope: str = "")
     need_scope(actor, scope)
 
 
+def need_any(actor: Actor, environment: Environment, *roles: Role) -> None:
+    """Raise MissingRole unless the actor holds at least one of the roles in ``environment``."""
+    if actor.kind is ActorKind.WORKER or roles_in(environment, user_id=actor.user_id) & {role.value for role in roles}:
+        return
+    names = " or ".join(role.label.lower() for role in roles)
+    raise MissingRole(f"{actor.name} is not {names} in {environment.name}. An administrator can add the membership.")
+
+
 def need_scope(actor: Actor, scope: str) -> None:
     """Raise MissingScope when a token acts without this scope. An empty ``scope`` is one that no token can have."""
     if actor.kind is not ActorKind.TOKEN or (scope and scope in actor.scopes):

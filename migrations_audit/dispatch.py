@@ -34,6 +34,7 @@ class Wake(StrEnum):
     EXECUTE = "migrations_audit.execute_run"
     RECONCILE = "migrations_audit.reconcile_run"
     OBSERVE = "migrations_audit.observe_target"
+    REHEARSE = "migrations_audit.rehearse"
 
 
 def after_commit(wake: Wake, *, queue: str, **ids: int) -> None:

@@ -64,6 +64,10 @@ class Facts:
     fingerprint_seen_at_result: str = ""
     promised_tables: int = 0
     broken_promises: tuple[str, ...] = ()
+    rehearsal: str = ""
+    """The rehearsal whose changes must have come true, and nothing else; empty where the plan has none that passed."""
+    rehearsed_objects: int = 0
+    rehearsal_differences: tuple[str, ...] = ()
     adopts: bool = False
     """Nothing but the version table may have changed; it is left out of ``changes`` then."""
     reference: str = ""
@@ -256,6 +260,7 @@ def _checks(facts: Facts, witness: Witness) -> tuple[Check, ...]:
             Outcome.PASSED if _same_rows(facts.rows, facts.result) else Outcome.FAILED,
         ),
         _catalog_check(facts),
+        *_rehearsal_check(facts),
         *_promise_checks(facts),
         Check(
             "invalid indexes",
@@ -298,6 +303,23 @@ def _reference_check(facts: Facts) -> list[Check]:
             f"as {facts.reference}",
             f"{len(differing)} objects differ" if differing else f"as {facts.reference}",
             Outcome.WARNING if differing else Outcome.PASSED,
+            differing,
+        )
+    ]
+
+
+def _rehearsal_check(facts: Facts) -> list[Check]:
+    """What the revisions made of a copy they must have made of the target, and nothing else may have changed meanwhile."""
+    if not facts.rehearsal:
+        return []
+    differing = facts.rehearsal_differences
+    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    return [
+        Check(
+            "as rehearsed",
+            f"the {facts.rehearsed_objects} changes of {facts.rehearsal}, and nothing else",
+            f"{'; '.join(differing[:3])}{more}" if differing else "all of them, and nothing else",
+            Outcome.FAILED if differing else Outcome.PASSED,
             differing,
         )
     ]

@@ -94,6 +94,36 @@ class UrlDelivery(StrEnum):
     X_ARGUMENT = "x_argument"
 
 
+class RehearsalState(StrEnum):
+    """Where a rehearsal is. What came of it is an ``Outcome``: passed, failed, or could not run."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Grade(StrEnum):
+    """How far a revision can be taken back, as seen on a copy."""
+
+    EXACT = "exact"
+    LOSSY = "lossy"
+    IMPOSSIBLE = "impossible"
+    UNTESTED = "untested"
+
+
+class RehearsalDemand(StrEnum):
+    """When a plan is rehearsed, and what must have come of it before the plan is approved and started."""
+
+    ON_REQUEST = "on_request"
+    INFORM = "inform"
+    TRIED = "tried"
+    PASSED = "passed"
+
+    @property
+    def is_condition(self) -> bool:
+        return self in (RehearsalDemand.TRIED, RehearsalDemand.PASSED)
+
+
 class Engine(StrEnum):
     """What kind of server or library a target's database is."""
 

@@ -18,7 +18,7 @@ from django.db import DatabaseError, connection
 from migrations_audit import actors
 from migrations_audit.actions import sweeps
 from migrations_audit.errors import NotFound
-from migrations_audit.execution import observing, places, planning, reconciling, running, spool
+from migrations_audit.execution import observing, places, planning, reconciling, rehearsing, running, spool
 from migrations_audit.models import Target
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,12 @@ def reconcile_run(*, number: int, **_: Any) -> None:
 def observe_target(*, target_id: int, **_: Any) -> None:
     with _known_subject():
         observing.observe_target(target_id=target_id, worker_name=worker_name())
+
+
+@shared_task(name="migrations_audit.rehearse")
+def rehearse(*, rehearsal_id: int, **_: Any) -> None:
+    with _known_subject():
+        rehearsing.rehearse(rehearsal_id=rehearsal_id, worker_name=worker_name())
 
 
 @shared_task(name="migrations_audit.sweep")

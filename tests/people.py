@@ -29,7 +29,7 @@ from migrations_audit.models import (
     Target,
     Tier,
 )
-from migrations_audit.states import Operation, TargetStatus
+from migrations_audit.states import Operation, RehearsalDemand, TargetStatus
 
 PASSWORD = "correct-horse-battery-staple"
 WORKER = worker("worker@test")
@@ -99,6 +99,8 @@ def make_place(
         if requirements is None
         else requirements
     )
+    # A rehearsal with each plan would keep the workers of tests busy that are about something else.
+    environment.setdefault("rehearsal", RehearsalDemand.ON_REQUEST.value)
     place_environment = Environment.objects.create(
         slug=slug, name=slug.title(), tier=tier, position=3, queue=f"target-{slug}", requirements=wanted, **environment
     )

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from django.contrib.auth import get_user_model
 
 from migrations_audit import access, hashchain, policy
-from migrations_audit.actions import audit, moves, texts
+from migrations_audit.actions import audit, moves, rehearsals, texts
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Denied, Invalid
-from migrations_audit.models import Approval, MigrationRun, Role
+from migrations_audit.models import Approval, MigrationRun, Rehearsal, Role
 from migrations_audit.models.approvals import Decision
 from migrations_audit.models.clock import database_now
-from migrations_audit.states import RunState
+from migrations_audit.states import RehearsalState, RunState
 
 LONGEST_COMMENT = 2_000
 
@@ -70,6 +70,7 @@ def approve(*, actor: Actor, number: int, digest: str, comment: str = "") -> App
         run=run,
         roles=approval.roles,
         comment=approval.comment,
+        rehearsal=approval.rehearsal_id,
         still_missing=[str(item) for item in match.missing],
     )
     if match.is_met and run.run_state is RunState.AWAITING_APPROVAL:
@@ -155,6 +156,7 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
     if not match.is_met:
         missing = ", ".join(str(item) for item in match.missing)
         raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}.")
+    rehearsals.check(run, run.target.environment, now=now, at_approval=False)
 
 
 def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:
@@ -168,6 +170,7 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
     if run.plan is None or run.plan.digest != digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
     now = database_now()
+    rehearsal = _rehearsal_for(run, decision, now=now)
     if run.expires_at is not None and run.expires_at <= now:
         raise ApprovalExpired(f"{run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. It has to be requested again.")
     if run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True, decision=decision).exists():
@@ -184,5 +187,13 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
         roles=sorted(access.approver_roles_in(run.target.environment, user_id=actor.user_id)),
         decision=decision,
         comment=comment,
+        rehearsal=rehearsal,
         at=now,
     )
+
+
+def _rehearsal_for(run: MigrationRun, decision: Decision, *, now: datetime) -> Rehearsal | None:
+    """What the decision rests on. A rejection needs none."""
+    if decision is Decision.APPROVE:
+        return rehearsals.check(run, run.target.environment, now=now, at_approval=True)
+    return run.rehearsals.filter(plan=run.plan, state=RehearsalState.ENDED.value).order_by("-pk").first()

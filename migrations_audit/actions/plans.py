@@ -10,12 +10,12 @@ from typing import Any
 from django.conf import settings
 
 from migrations_audit import hashchain
-from migrations_audit.actions import approvals, audit, moves
+from migrations_audit.actions import approvals, audit, moves, rehearsals
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict
 from migrations_audit.models import MigrationRun, Observation, Plan, RunStep, Snapshot, Target
 from migrations_audit.models.clock import database_now
-from migrations_audit.states import RunState
+from migrations_audit.states import RehearsalDemand, RunState
 
 FORMAT = "opsportal-plan/1"
 MOST_PLANNERS = 4
@@ -109,6 +109,8 @@ def record(*, actor: Actor, number: int, epoch: int, draft: Draft) -> Plan:
         lease_expires_at=None,
     )
     audit.record_run(actor=actor, action="run.planned", run=run, parts=plan.parts, steps=len(plan.steps))
+    if run.target.environment.rehearsal != RehearsalDemand.ON_REQUEST:
+        rehearsals.begin(run, actor=actor, now=now)
     if match.is_met:
         approvals.mark_approved(run, actor=actor, now=now)
     return plan

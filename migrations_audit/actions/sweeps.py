@@ -12,9 +12,9 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 
 from migrations_audit import dispatch, states
-from migrations_audit.actions import attempts, audit, moves
+from migrations_audit.actions import attempts, audit, moves, rehearsals
 from migrations_audit.actors import Actor
-from migrations_audit.models import MigrationRun, Target, Worker
+from migrations_audit.models import MigrationRun, Rehearsal, Target, Worker
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import RunState
 
@@ -40,6 +40,7 @@ def sweep(*, actor: Actor) -> bool:
         for number in _leases_over():
             _unless_the_chain_is_held(_lose, actor=actor, number=number)
         _resend()
+        _resend_rehearsals()
         _observe_due()
     return True
 
@@ -158,6 +159,15 @@ def _resend() -> None:
                 dispatched_at=now, dispatch_count=F("dispatch_count") + 1
             )
             dispatch.after_commit(_WAKES[run.run_state], queue=run.target.environment.queue, number=run.number)
+
+
+def _resend_rehearsals() -> None:
+    now = database_now()
+    for rehearsal in rehearsals.due_again(now=now, later_than=now - timedelta(seconds=2 * settings.PORTAL_RESEND_S)):
+        with transaction.atomic():
+            Rehearsal.objects.open().filter(pk=rehearsal.pk).update(dispatched_at=now)
+            queue = rehearsal.run.target.environment.queue
+            dispatch.after_commit(dispatch.Wake.REHEARSE, queue=queue, rehearsal_id=rehearsal.pk)
 
 
 def _observe_due() -> None:

@@ -82,6 +82,11 @@ def readable(changes: Iterable[Change]) -> list[str]:
     return [_line(change) for change in changes]
 
 
+def table_of(part: str) -> str:
+    """The qualified table of a qualified part of it: ``public.orders`` for ``public.orders.id``."""
+    return ".".join(re.findall(_IDENTIFIER, part)[:-1])
+
+
 def _rows(connection: psycopg.Connection[TupleRow], query: sql.Composed) -> list[TupleRow]:
     # The rows come from the snapshot, but PostgreSQL writes the definitions from what is true now: of an object dropped
     # meanwhile it tells nothing, or that it cannot find it.

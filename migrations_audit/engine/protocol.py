@@ -28,6 +28,8 @@ EVENTS: Final = {
     "statement_started": "position, revision, direction, index, text",
     "statement_ended": "position, revision, direction, index, ms, rowcount",
     "statement_failed": "type, sqlstate, message, statement: the project may still handle it",
+    "inspected": "when, of, sign, rows: of a rehearsal, what a question of the request is answered differently now",
+    "not_inspected": "type, sqlstate, message: a question of the request could not be asked; no further one is",
     "autocommit_entered": "all work before is committed",
     "autocommit_left": "an autocommit block ended well",
     "commit": "the server confirmed a COMMIT",
@@ -82,7 +84,8 @@ class RunnerRequest:
     any connection refused. ``steps`` are pairs of revision and ``upgrade``, ``downgrade`` or ``stamp``, in Alembic's order.
     ``files`` maps their revisions to the SHA-256 of the approved files, ``env_py`` is that of env.py. An empty
     ``version_table_schema`` means the role's own search path. ``lock_name`` is the run lock where ``lock_key`` is none: a named
-    lock of MariaDB, the path of a SQLite file's lock.
+    lock of MariaDB, the path of a SQLite file's lock. ``inspect`` is for rehearsals: questions in SQL, by name, that are asked in
+    the migrating session after each ``statement``, in the same ``transaction``, and at the end of each ``step``.
     """
 
     mode: str
@@ -113,6 +116,7 @@ class RunnerRequest:
     files: dict[str, str] = field(default_factory=dict)
     env_py: str = ""
     offline_range: str = ""
+    inspect: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def as_json(self, limits: RunLimits) -> bytes:
         """Return the line that the runner reads first. It holds the password."""

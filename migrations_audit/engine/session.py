@@ -22,7 +22,7 @@ MAX_REASON: Final = 300
 LOCK_TIMEOUT_MS: Final = 2000
 
 # What a role, a database or a pooler's earlier client may have set and what the text of the catalog depends on.
-_PINNED: Final = {
+PINNED: Final = {
     "search_path": "pg_catalog, pg_temp",
     "row_security": "off",
     "quote_all_identifiers": "off",
@@ -157,7 +157,7 @@ def snapshot(connection: psycopg.Connection[TupleRow], *, statement_timeout_ms: 
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     settings = {
-        **_PINNED,
+        **PINNED,
         "statement_timeout": str(statement_timeout_ms),
         "lock_timeout": str(LOCK_TIMEOUT_MS),
     }

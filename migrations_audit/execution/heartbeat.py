@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from django.conf import settings
@@ -23,15 +24,23 @@ def _now() -> float:
 
 
 class Heartbeat:
-    """Use as a context manager. ``stop_reason`` is what the runner's supervisor asks four times a second."""
+    """Use as a context manager. ``stop_reason`` is what the runner's supervisor asks four times a second.
 
-    def __init__(self, *, number: int, epoch: int) -> None:
-        self._number = number
-        self._epoch = epoch
+    ``renew`` prolongs the lease of what is done, which log and thread call ``name``.
+    """
+
+    def __init__(self, *, name: str, renew: Callable[[], attempts.Lease]) -> None:
+        self._name = name
+        self._renew = renew
         self._over = threading.Event()
         self._reason: str | None = None
         self._renewed_at = _now()
-        self._thread = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat-{number}")
+        self._thread = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat of {name}")
+
+    @classmethod
+    def of_run(cls, *, number: int, epoch: int) -> Heartbeat:
+        """That of the attempt which holds run ``number`` in ``epoch``."""
+        return cls(name=f"run {number}", renew=lambda: attempts.renew(number=number, epoch=epoch))
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
@@ -54,9 +63,9 @@ class Heartbeat:
         try:
             while not self._over.wait(pause):
                 try:
-                    lease = attempts.renew(number=self._number, epoch=self._epoch)
+                    lease = self._renew()
                 except Error as error:
-                    logger.warning("Run %s: the lease was not renewed (%s).", self._number, type(error).__name__)
+                    logger.warning("The lease of %s was not renewed (%s).", self._name, type(error).__name__)
                     connection.close()
                     if _now() - self._renewed_at >= settings.PORTAL_LEASE_S / 2:
                         self._reason = "lost_lease"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from migrations_audit.engine import promises, standing, types
+from migrations_audit.engine import expectations, promises, resolve, standing, types
 from migrations_audit.execution import places
 from migrations_audit.judgement import rows_text
-from migrations_audit.models import MigrationRun, Observation, Plan, Target
+from migrations_audit.models import MigrationRun, Observation, Plan, RevisionDelta, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.models.runs import Stream
 from migrations_audit.states import Operation, RunState, Verdict
@@ -68,6 +68,59 @@ def went_back(
     identity = before.identity or {}
     told = {"rows": before.revisions, "read_at": before.at.isoformat(), "timeline": identity.get("timeline", 0)}
     return _regressed({**told, "found_at": database_now().isoformat()}, reading)
+
+
+def missing_objects(subject: Target, reading: types.Reading, scripts: places.Scripts | None) -> Finding | None:
+    """What revisions that are recorded made on a copy and what is not there; else what verified runs made and is gone."""
+    return _absent_of_deltas(subject, reading, scripts) or missing_tables(subject, reading, scripts)
+
+
+def _absent_of_deltas(subject: Target, reading: types.Reading, scripts: places.Scripts | None) -> Finding | None:
+    """By the deltas of rehearsals. A revision counts only if those that were applied after it are known as well.
+
+    Otherwise one of them may have taken away what this one made.
+    """
+    if scripts is None or scripts.fatal is not None or not reading.revisions:
+        return None
+    order = _applied_in_order(scripts.graph, reading.revisions)
+    known = _deltas(subject, {revision.revision: revision.sha256 for revision in order})
+    counted: list[types.Revision] = []
+    for revision in reversed(order):
+        if revision.revision not in known:
+            break
+        counted.insert(0, revision)
+    made = expectations.promised((each.revision, known[each.revision]) for each in counted)
+    missing = expectations.absent(made, reading.catalog.body)
+    if not missing:
+        return None
+    names = [name for each in missing.values() for name in each]
+    told = [
+        f"{revision} is recorded, but {_listed(keys)} {'is' if len(keys) == 1 else 'are'} absent"
+        for revision, keys in list(missing.items())[:MOST_NAMED]
+    ]
+    return Finding(
+        code="tables_missing",
+        sentence=f"{'; '.join(told)}: a rehearsal of exactly {'this file' if len(missing) == 1 else 'these files'} made it. "
+        f"Somebody stamped {subject}, or took it away.",
+        facts={"tables_missing": names},
+    )
+
+
+def _applied_in_order(graph: types.Graph, rows: tuple[str, ...]) -> list[types.Revision]:
+    """The revisions that these rows include, each behind those that it rests on; empty where the graph does not know a row."""
+    has = standing.applied(graph, rows) or frozenset()
+    return [graph.by_id()[name] for name in resolve.pending(graph, ()) if name in has] if has else []
+
+
+def _deltas(subject: Target, files: Mapping[str, str]) -> dict[str, list[dict[str, str]]]:
+    """The newest delta of each revision in exactly this file."""
+    rows = RevisionDelta.objects.filter(project=subject.project_id, revision__in=files).order_by("pk")
+    return {row.revision: row.changes for row in rows if files[row.revision] == row.sha256}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"
 
 
 def missing_tables(subject: Target, reading: types.Reading, scripts: places.Scripts | None) -> Finding | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from migrations_audit.actions import plans
-from migrations_audit.engine import catalog, promises
+from migrations_audit.engine import catalog, expectations, promises
 from migrations_audit.engine.types import Reading
 from migrations_audit.execution import adopting, history, observing
 from migrations_audit.judgement import Facts, Judgement, Witness, judge
@@ -43,6 +45,7 @@ def judge_look(
             rows=reading.revisions,
             identity_differences=look.differences or _not_the_plans(plan, reading),
             changes=tuple(catalog.readable(changes)),
+            **_rehearsed(plan, start, reading),
             adopts=adopts,
             reference=f"{reference.target} at {reference.at:%Y-%m-%d %H:%M} UTC" if reference else "",
             reference_differences=adopting.compare(run, reference, reading.catalog) if reference else (),
@@ -67,6 +70,26 @@ def judge_look(
         ),
         witness,
     )
+
+
+def _rehearsed(plan: Plan, start: Observation, reading: Reading) -> dict[str, Any]:
+    """What the newest rehearsal that passed says must have come true."""
+    rehearsal = plan.rehearsals.passed().order_by("-pk").first()
+    if rehearsal is None or start.catalog is None:
+        return {}
+    majors = {version.partition(".")[0] for version in (rehearsal.server_version, reading.identity.server_version)}
+    differing = expectations.differences(
+        rehearsal.delta,
+        start.catalog.body,
+        reading.catalog.body,
+        version_table=plan.target.project.version_table,
+        by_definition=len(majors) == 1,
+    )
+    return {
+        "rehearsal": f"rehearsal {rehearsal.pk}",
+        "rehearsed_objects": len(rehearsal.delta),
+        "rehearsal_differences": differing,
+    }
 
 
 def _not_the_plans(plan: Plan, reading: Reading) -> tuple[str, ...]:

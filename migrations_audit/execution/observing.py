@@ -148,7 +148,7 @@ def _doubted(
 ) -> evidence.Read:
     """The same, unless the version went back or tables are absent that belong to it: that comes first, and is never green."""
     back = history.went_back(subject, before, reading, scripts)
-    found = [each for each in (back, history.missing_tables(subject, reading, scripts)) if each is not None]
+    found = [each for each in (back, history.missing_objects(subject, reading, scripts)) if each is not None]
     if not found:
         return read
     facts = dict(read.facts)

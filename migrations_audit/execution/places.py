@@ -77,18 +77,18 @@ class Scripts:
 def url_of(target: Target) -> TargetUrl:
     """The URL behind a target's reference, in this worker. Raises PortalError without any part of the secret."""
     return references.resolve(
-        target.url_reference, environment=os.environ, unseal=_unseal, sqlite_roots=settings.PORTAL_SQLITE_ROOTS
+        target.url_reference, environment=os.environ, unseal=unseal, sqlite_roots=settings.PORTAL_SQLITE_ROOTS
     )
 
 
-def _unseal(token: str) -> str:
+def unseal(token: str) -> str:
     return sealing.unseal(token, keys=settings.PORTAL_SEALING_KEYS)
 
 
 def _git_key_of(project: Project) -> str:
     if not project.git_key:
         return ""
-    return references.secret(project.git_key, what="the key or token", environment=os.environ, unseal=_unseal)
+    return references.secret(project.git_key, what="the key or token", environment=os.environ, unseal=unseal)
 
 
 def scripts_of(project: Project, *, actor: Actor, fresh: bool = True) -> Scripts:

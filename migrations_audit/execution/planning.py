@@ -42,7 +42,7 @@ def plan_run(*, number: int, worker_name: str) -> Plan | None:
         return None
     if run.run_state is not RunState.PLANNING:
         return None
-    with Heartbeat(number=run.number, epoch=run.epoch):
+    with Heartbeat.of_run(number=run.number, epoch=run.epoch):
         try:
             return _plan(run, actor=actor)
         except moves.StaleRun as error:

@@ -33,7 +33,7 @@ def reconcile_run(*, number: int, worker_name: str) -> MigrationRun | None:
         logger.info("Not reconciled: %s", error.message)
         return None
     failpoints.reach("after_take_over")
-    with Heartbeat(number=number, epoch=run.epoch):
+    with Heartbeat.of_run(number=number, epoch=run.epoch):
         try:
             judgement, look = _find_out(run, worker_name=worker_name)
         except Exception as error:  # the outermost frame of the reconciliation; that it failed is stored

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from migrations_audit.engine import dialects, fence, protocol, types
+from migrations_audit.engine import dialects, fence, protocol, resolve, types
 from migrations_audit.engine.configuration import ScriptConfiguration
+from migrations_audit.engine.rehearsing import inspection
+from migrations_audit.engine.rehearsing.types import Copy
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.execution import commands, places
 from migrations_audit.models import MigrationRun, Plan
@@ -47,6 +49,45 @@ def online(
         ),
         files={step["revision"]: step["sha256"] for step in plan.steps},
         env_py=next((item["sha256"] for item in plan.snapshot.files if item["path"] == _env_py(configuration)), ""),
+    )
+
+
+def rehearsal(
+    *,
+    run: MigrationRun,
+    plan: Plan,
+    copy: Copy,
+    resolution: types.Resolution,
+    configuration: ScriptConfiguration,
+    application_name: str,
+) -> protocol.RunnerRequest:
+    """The request to play ``resolution`` on a copy: the plan's limits, files and command, and the questions of a rehearsal."""
+    base = _common(
+        run=run,
+        url=copy.url,
+        rendered=copy.url.render(run.target.project.driver),
+        identity=copy.identity.as_dict(),
+        operation=resolution.operation,
+        configuration=configuration,
+    )
+    known = {item["revision"]: item["sha256"] for item in plan.snapshot.graph["revisions"]}
+    return replace(
+        base,
+        application_name=application_name,
+        lock_budget_s=plan.options["lock_budget_s"],
+        lock_timeout_ms=plan.options["lock_timeout_ms"],
+        statement_timeout_ms=plan.options["statement_timeout_ms"],
+        idle_in_transaction_timeout_ms=IDLE_IN_TRANSACTION_MS,
+        client_connection_check_interval_ms=CONNECTION_CHECK_MS,
+        start=resolution.start,
+        destination=(resolve.argument(resolution),),
+        steps=tuple((step.revision, step.direction) for step in resolution.steps),
+        command=commands.words(
+            run.target.project, operation=resolution.operation, destination=resolve.argument(resolution)
+        ),
+        files={step.revision: known[step.revision] for step in resolution.steps},
+        env_py=next((item["sha256"] for item in plan.snapshot.files if item["path"] == _env_py(configuration)), ""),
+        inspect={name: dict(questions) for name, questions in inspection.QUESTIONS.items()},
     )
 
 

@@ -55,7 +55,7 @@ def execute_run(*, number: int, worker_name: str) -> MigrationRun | None:
     if run.run_state is not RunState.RUNNING or run.plan is None:
         return run
     failpoints.reach("after_claim")
-    with Heartbeat(number=run.number, epoch=run.epoch) as heartbeat:
+    with Heartbeat.of_run(number=run.number, epoch=run.epoch) as heartbeat:
         try:
             return _attempt(run, run.plan, actor=actor, heartbeat=heartbeat)
         except attempts.LostLease as error:

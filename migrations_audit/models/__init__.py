@@ -8,6 +8,7 @@ from migrations_audit.models.environments import Environment, Membership, Role, 
 from migrations_audit.models.evidence import Catalog, Evidence, Observation
 from migrations_audit.models.plans import Plan, Snapshot
 from migrations_audit.models.projects import Project, Target
+from migrations_audit.models.rehearsals import Rehearsal, RevisionDelta
 from migrations_audit.models.runs import LogLine, MigrationRun, RunStep
 from migrations_audit.models.tokens import ApiToken
 from migrations_audit.models.workers import Worker
@@ -25,6 +26,8 @@ __all__ = [
     "Observation",
     "Plan",
     "Project",
+    "Rehearsal",
+    "RevisionDelta",
     "Role",
     "RunStep",
     "Snapshot",

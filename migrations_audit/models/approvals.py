@@ -29,6 +29,14 @@ class Approval(models.Model):
     person_name = models.CharField(max_length=150)
     requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     roles = models.JSONField(default=list)
+    rehearsal = models.ForeignKey(
+        "Rehearsal",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="approvals",
+        help_text="The newest one that had ended when the person decided.",
+    )
     decision = models.CharField(max_length=10, choices=Decision.choices)
     comment = models.TextField(blank=True)
     at = models.DateTimeField()

@@ -10,7 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from migrations_audit import policy
-from migrations_audit.states import Isolation
+from migrations_audit.states import Isolation, RehearsalDemand
 
 
 class Tier(models.TextChoices):
@@ -24,6 +24,13 @@ class IsolationChoice(models.TextChoices):
     NON_DUMPABLE = Isolation.NON_DUMPABLE.value, "hidden processes of the same account"
     SEPARATE_USER = Isolation.SEPARATE_USER.value, "an account of its own"
     BUBBLEWRAP = Isolation.BUBBLEWRAP.value, "bubblewrap"
+
+
+class RehearsalDemandChoice(models.TextChoices):
+    ON_REQUEST = RehearsalDemand.ON_REQUEST.value, "only when somebody asks for one"
+    INFORM = RehearsalDemand.INFORM.value, "with each plan; it informs"
+    TRIED = RehearsalDemand.TRIED.value, "with each plan, and it must not have failed; a copy may be unable to run it"
+    PASSED = RehearsalDemand.PASSED.value, "with each plan, and it must have passed"
 
 
 class Role(models.TextChoices):
@@ -101,6 +108,26 @@ class Environment(models.Model):
         blank=True,
         help_text="The least isolation of migration code from the worker's own account. Empty: the best that a worker has.",
     )
+    rehearsal = models.CharField(
+        "plans are rehearsed",
+        max_length=10,
+        choices=RehearsalDemandChoice.choices,
+        default=RehearsalDemand.INFORM.value,
+        help_text="On a throw-away copy without data. What must be so is asked when somebody approves and before the start.",
+    )
+    rehearsal_within_h = models.PositiveIntegerField(
+        "not older than (hours)",
+        default=0,
+        validators=[MaxValueValidator(720)],
+        help_text="At an approval. 0: any rehearsal of the same plan counts.",
+    )
+    scratch_reference = models.CharField(
+        "server for copies",
+        max_length=2_000,
+        blank=True,
+        help_text="Where the worker finds the URL of a server on which it may create and drop databases for rehearsals: env:NAME "
+        "or file:/path. Empty: a private one on the worker, made for each rehearsal.",
+    )
     marks_targets = models.BooleanField(
         default=True,
         help_text="Write a row into a schema of the portal's own when a database is enrolled, so that a copy is recognised.",
@@ -138,6 +165,8 @@ class Environment(models.Model):
             "lock_budget_s": self.lock_budget_s,
             "deadline_s": self.deadline_s,
             "isolation": self.isolation,
+            "rehearsal": self.rehearsal,
+            "rehearsal_within_h": self.rehearsal_within_h,
         }
 
 

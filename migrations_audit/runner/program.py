@@ -38,6 +38,8 @@ MAX_STATEMENT = 4_000
 MAX_MESSAGE = 8_000
 MAX_STATEMENT_EVENTS = 10_000  # a data revision may execute millions; the rest is only counted
 SQL_PIECE = 200_000
+MAX_LOOKS = 2_000  # of a rehearsal, after a statement; afterwards it looks at the end of each step only
+INSPECTION_PIECE = 100_000
 OPEN_FILES = 1_024
 FILE_BYTES = 1024**3
 FIRST = 1  # the first process of a namespace
@@ -734,6 +736,70 @@ class Guard:
             )
 
 
+# --- what a rehearsal looks at ---
+
+
+class Inspection:
+    """Asks the server, in the migrating session itself, what each statement and each step changed. On a copy only.
+
+    The request brings the questions: nothing here knows what they mean. Told is what is answered differently than before; those
+    under ``transaction`` are asked after a statement too, and their answers are forgotten with each COMMIT.
+    """
+
+    def __init__(self, request: Facts, events: Events) -> None:
+        asked: Facts = request["inspect"]
+        self._passing: Facts = asked.get("transaction", {})
+        self._of_statement: Facts = {**asked.get("statement", {}), **self._passing}
+        self._of_step: Facts = asked.get("step", {})
+        self._events = events
+        self._seen: dict[str, set[tuple[str, ...]]] = {}
+        self._looks = 0
+        self.wanted = bool(asked)
+
+    def begin(self, connection: Any) -> None:
+        """Know all answers before the first step; nothing is told."""
+        if not self._seen:
+            self._ask(connection, {**self._of_statement, **self._of_step}, {})
+
+    def after_statement(self, connection: Any, **facts: Any) -> None:
+        self._looks += 1
+        if self._looks <= MAX_LOOKS:
+            self._ask(connection, self._of_statement, {"when": "statement", **facts})
+
+    def after_step(self, connection: Any, **facts: Any) -> None:
+        self._ask(connection, self._of_step, {"when": "step", **facts})
+
+    def committed(self) -> None:
+        self._seen.update((name, set()) for name in self._passing)
+
+    def _ask(self, connection: Any, questions: Facts, facts: Facts) -> None:
+        if not self.wanted:
+            return
+        try:
+            for name, query in questions.items():
+                found = {tuple(map(str, row)) for row in rows(connection, query)}
+                before, self._seen[name] = self._seen.get(name, set()), found
+                if facts:
+                    self._tell({"of": name, "sign": "gone", **facts}, before - found)
+                    self._tell({"of": name, "sign": "new", **facts}, found - before)
+        except Exception as error:  # noqa: BLE001  a rehearsal that cannot look says so, and is none
+            self.wanted = False
+            self._events.emit("not_inspected", **described(error))
+
+    def _tell(self, facts: Facts, changed: set[tuple[str, ...]]) -> None:
+        """In pieces: a line may not become too long."""
+        piece: list[tuple[str, ...]] = []
+        length = 0
+        for row in sorted(changed):
+            piece.append(row)
+            length += sum(map(len, row))
+            if length > INSPECTION_PIECE:
+                self._events.emit("inspected", rows=piece, **facts)
+                piece, length = [], 0
+        if piece:
+            self._events.emit("inspected", rows=piece, **facts)
+
+
 # --- steps, statements and commits ---
 
 
@@ -743,6 +809,7 @@ class Watch:
     def __init__(self, request: Facts, events: Events, guard: Guard) -> None:
         self._events = events
         self._guard = guard
+        self._inspection = Inspection(request, events)
         self._table = (request["version_table_schema"], request["version_table"])
         self._files: dict[str, str] = request["files"]
         self._env_py: str = request["env_py"]
@@ -843,12 +910,23 @@ class Watch:
             revision, direction = self.remaining[0]
             self.step = {"position": self._position, "revision": revision, "direction": direction}
             before, began = self.told["statements"], time.monotonic()
+            self._inspect(context, self._inspection.begin)
             self._events.emit("step_started", **self.step)
             yield step  # Alembic comes back when the step's own transaction block is over, not when it fails
+            self._inspect(context, functools.partial(self._inspection.after_step, **self.step))
             spent = {"ms": round((time.monotonic() - began) * 1000), "statements": self.told["statements"] - before}
             self._events.emit("step_ended", **self.step, **spent)
             self.told["steps_ended"] += 1
             self.remaining, self.step = self.remaining[1:], {}
+
+    def _inspect(self, context: Any, look: Callable[[Any], None]) -> None:
+        """Between two steps no transaction may be open; one that only our questions opened is closed again."""
+        if not self._inspection.wanted:
+            return
+        connection = inner(context.connection.connection)
+        look(connection)
+        if not context.connection.in_transaction():
+            connection.rollback()
 
     def _version_written(self, ctx: Any, heads: Any, **_: Any) -> None:
         self._guard.revisions = sorted(heads)
@@ -859,6 +937,7 @@ class Watch:
 
     def _committed(self, connection: Any) -> None:
         self.told["commits"] += 1
+        self._inspection.committed()
         if connection is self._version_writer and not self.told["commit_after_version"]:
             self.told["commit_after_version"] = True
             self._events.emit("commit", **self.step)  # after any number of statements: by it a step counts as committed
@@ -884,6 +963,8 @@ class Watch:
         if self.step:
             ms = round((time.monotonic() - self._began) * 1000)
             self._tell("statement_ended", **self._statement, ms=ms, rowcount=getattr(cursor, "rowcount", -1))
+            if self._inspection.wanted:
+                self._inspection.after_statement(inner(conn.connection), **self.step, **self._statement)
 
     def _statement_failed(self, failure: Any) -> None:
         if failure.connection is not None:

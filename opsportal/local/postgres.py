@@ -19,6 +19,7 @@ from opsportal.local import account as accounts
 from opsportal.local import process, programs, server
 
 USER = "portal"
+_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _PROGRAMS = frozenset({"postgres", "initdb"})
 _BUILTIN_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")  # independent of the system's
 
@@ -32,6 +33,7 @@ class Postgres(server.PrivateServer):
     """A PostgreSQL cluster in ``data``.
 
     ``settings``: server settings, as for ``postgres -c``. ``account``: see opsportal.local.account; by default the best one.
+    ``user``: the superuser's name.
     """
 
     title = "PostgreSQL"
@@ -45,8 +47,10 @@ class Postgres(server.PrivateServer):
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
         account: accounts.Account | None = None,
+        user: str = USER,
     ) -> None:
         super().__init__(data, port=port)
+        self._user = user
         self._settings = dict(settings or {})
         self._account = account or accounts.best()
         self._binaries = Path()
@@ -54,7 +58,7 @@ class Postgres(server.PrivateServer):
 
     def url(self, database: str = "postgres") -> str:
         """Return the superuser's URL of ``database``. It holds the password."""
-        return f"postgresql://{USER}:{self._password}@{self.host}:{self._port}/{database}"
+        return f"postgresql://{self._user}:{self._password}@{self.host}:{self._port}/{database}"
 
     def create_database(self, name: str) -> None:
         """Create the empty database ``name`` unless it is there."""
@@ -137,7 +141,7 @@ class Postgres(server.PrivateServer):
         process.write_private(password, self._password + "\n")
         self._account.take(password)
         modern = programs.postgres_major(self._binaries) >= 17
-        command: list[str | Path] = [self._binaries / "initdb", "-D", partial, "-U", USER, "--pwfile", password]
+        command: list[str | Path] = [self._binaries / "initdb", "-D", partial, "-U", self._user, "--pwfile", password]
         command += ["-A", "scram-sha-256", "-E", "UTF8", *(_BUILTIN_LOCALE if modern else ["--locale=C.UTF-8"])]
         try:
             made = subprocess.run(
@@ -162,8 +166,8 @@ class Postgres(server.PrivateServer):
 
 
 def _environment() -> dict[str, str]:
-    # PGPORT, PGDATA and the like of the caller's shell must not reach the private server.
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    # Neither PGPORT, PGDATA and the like of the caller's shell nor a worker's secrets are the private server's business.
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 def _copied(binaries: Path, place: Path) -> Path:

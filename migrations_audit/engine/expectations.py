@@ -1,0 +1,75 @@
+"""What a rehearsal saw each revision make of the catalog, held against a database: after a run, and at any later reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from migrations_audit.engine import catalog
+from migrations_audit.engine.rehearsing.grading import is_of_table
+
+MAX_SHOWN: Final = 120
+_BY_PRESENCE: Final = ("extension ",)
+"""Kinds whose definition differs with what is installed on a server."""
+_TELLING: Final = ("table ", "foreign table ", "column ", "view ", "materialized view ")
+"""Kinds whose absence means that a revision is not in the database. An index may have been dropped for good reasons."""
+
+Delta = Sequence[Mapping[str, str]]
+
+
+def differences(
+    delta: Delta, before: Mapping[str, str], after: Mapping[str, str], *, version_table: str, by_definition: bool
+) -> tuple[str, ...]:
+    """What of ``delta`` did not come true between two readings, and what came that is not of it, as sentences.
+
+    ``by_definition``: two servers of one major version write definitions alike, so that these are compared as well.
+    """
+    found = [line for change in delta if (line := _broken(change, after, by_definition=by_definition))]
+    expected = {change["key"] for change in delta}
+    found += [
+        f"{change} was not expected"
+        for change in catalog.diff(before, after)
+        if change.key not in expected and not is_of_table(change.key, version_table)
+    ]
+    return tuple(found)
+
+
+def promised(deltas: Iterable[tuple[str, Delta]]) -> dict[str, str]:
+    """Which revision made each object that must be there, by its key. ``deltas`` are in the order of application."""
+    made: dict[str, str] = {}
+    for revision, delta in deltas:
+        for change in delta:
+            if change["sign"] == "-":
+                made.pop(change["key"], None)
+            elif change["sign"] == "+" and change["key"].startswith(_TELLING):
+                made[change["key"]] = revision
+    return made
+
+
+def absent(made: Mapping[str, str], body: Mapping[str, str]) -> dict[str, list[str]]:
+    """By revision, what it made and what is not there. A column of an absent table is told with its table."""
+    missing: dict[str, list[str]] = {}
+    for key, revision in made.items():
+        if key in body:
+            continue
+        kind, _, name = key.partition(" ")
+        table = f"table {catalog.table_of(name)}" if kind == "column" else ""
+        if not table or table in body:
+            missing.setdefault(revision, []).append(key)
+    return missing
+
+
+def _broken(change: Mapping[str, str], after: Mapping[str, str], *, by_definition: bool) -> str:
+    key = change["key"]
+    if change["sign"] == "-":
+        return f"{key} is still there" if key in after else ""
+    if key not in after:
+        return f"{key} is absent"
+    if by_definition and not key.startswith(_BY_PRESENCE) and after[key] != change["after"]:
+        return f"{key} differs: expected {_short(change['after'])}, found {_short(after[key])}"
+    return ""
+
+
+def _short(definition: str) -> str:
+    text = " ".join(definition.split())
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

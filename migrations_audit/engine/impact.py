@@ -1,0 +1,103 @@
+"""What a change would meet on a target now: sizes, who works with its tables, long transactions, dumps, standbys. Read-only.
+
+What a role may not see is left out and said so; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from migrations_audit.engine import session
+from migrations_audit.engine.redaction import clean
+from migrations_audit.engine.urls import TargetUrl
+
+LONG_S: Final = 60
+MOST: Final = 20
+STATEMENT_TIMEOUT_MS: Final = 5_000
+
+_RELATIONS: Final[LiteralString] = """
+    SELECT asked.name, pg_total_relation_size(c.oid)::int8 AS bytes, greatest(c.reltuples, 0)::int8 AS rows,
+           c.reltuples < 0 AS never_analyzed, s.n_live_tup::int8 AS live, s.n_dead_tup::int8 AS dead,
+           s.seq_scan::int8 AS sequential_scans, s.idx_scan::int8 AS index_scans
+      FROM unnest(%(names)s::text[]) AS asked(name)
+      JOIN pg_class c ON c.oid = to_regclass(asked.name)
+      LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
+     ORDER BY bytes DESC
+"""
+_HOLDERS: Final[LiteralString] = """
+    SELECT asked.name AS relation, a.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
+           coalesce(a.state, '') AS state, coalesce(a.query, '') AS query, min(l.mode) AS mode,
+           extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_s
+      FROM unnest(%(names)s::text[]) AS asked(name)
+      JOIN pg_locks l ON l.locktype = 'relation' AND l.granted AND l.relation = to_regclass(asked.name)
+       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      JOIN pg_stat_activity a ON a.pid = l.pid
+     WHERE a.pid <> pg_backend_pid()
+     GROUP BY asked.name, a.pid, a.usename, a.application_name, a.state, a.query, a.xact_start
+     ORDER BY a.xact_start NULLS LAST
+     LIMIT %(most)s
+"""
+_LONG: Final[LiteralString] = """
+    SELECT a.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
+           coalesce(a.state, '') AS state, coalesce(a.query, '') AS query, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_s
+      FROM pg_stat_activity a
+     WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
+       AND (a.xact_start < clock_timestamp() - make_interval(secs => %(long)s) OR a.application_name = 'pg_dump')
+     ORDER BY a.xact_start LIMIT %(most)s
+"""
+_STANDBYS: Final[LiteralString] = """
+    SELECT coalesce(application_name, '') AS name, coalesce(state, '') AS state, coalesce(sync_state, '') AS sync,
+           extract(epoch FROM replay_lag)::float8 AS lag_s
+      FROM pg_stat_replication ORDER BY 1 LIMIT %(most)s
+"""
+_SEES_OTHERS: Final[LiteralString] = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
+
+
+@dataclass(frozen=True)
+class Impact:
+    """``sees_others``: whether this role may see what other roles' sessions do; without it their queries are not told."""
+
+    relations: Sequence[dict[str, Any]] = ()
+    holders: Sequence[dict[str, Any]] = ()
+    long: Sequence[dict[str, Any]] = ()
+    standbys: Sequence[dict[str, Any]] = ()
+    sees_others: bool = False
+    at: str = ""
+    problem: str = field(default="")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read(url: TargetUrl, *, names: Sequence[str], application_name: str) -> Impact:
+    """Read the target once for the relations with these qualified names. Raises CannotRead."""
+    with session.connect(
+        url, application_name=application_name, connect_timeout_s=5, deadline_s=4 * STATEMENT_TIMEOUT_MS / 1000
+    ) as connection:
+        connection.execute("SET default_transaction_read_only = on")
+        connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}")
+        connection.execute("SET search_path = pg_catalog")
+        values = {"names": list(names), "most": MOST, "long": LONG_S}
+        with connection.cursor(row_factory=dict_row) as cursor:
+            sees = cursor.execute(_SEES_OTHERS).fetchone() or {}
+            at = cursor.execute(
+                "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS at"
+            ).fetchone()
+            return Impact(
+                relations=_rows(cursor, _RELATIONS, values),
+                holders=_rows(cursor, _HOLDERS, values),
+                long=_rows(cursor, _LONG, values),
+                standbys=_rows(cursor, _STANDBYS, values),
+                sees_others=any(sees.values()),
+                at=str((at or {}).get("at", "")),
+            )
+
+
+def _rows(cursor: psycopg.Cursor[DictRow], query: LiteralString, values: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = cursor.execute(query, values).fetchall()
+    return [{name: clean(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]

@@ -1,0 +1,304 @@
+"""A copy of a target for one rehearsal: its schema by pg_dump, its version rows, never its data.
+
+The role that migrates is no superuser on the copy, whatever it is on the target: a superuser may start programs on the server's
+host, which is the worker's. Restored is with pg_restore, not psql: a hostile target could put psql's own commands into a dump.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+
+from migrations_audit.engine import bounded, catalog, session, target
+from migrations_audit.engine.redaction import Redactor, clean
+from migrations_audit.engine.rehearsing import inspection
+from migrations_audit.engine.rehearsing.types import Copy, Scratch
+from migrations_audit.engine.types import Reading
+from migrations_audit.engine.urls import TargetUrl
+from migrations_audit.errors import PortalError
+
+DUMP_TIMEOUT_S: Final = 300.0
+MAX_DUMP_BYTES: Final = 256 * 1024**2
+LOCK_WAIT_MS: Final = 2_000
+MOST_PROBLEMS: Final = 20
+CONNECT_TIMEOUT_S: Final = 5.0
+
+_ROLE: Final[LiteralString] = """
+    SELECT r.rolcreatedb, r.rolcreaterole, current_setting('search_path'),
+           ARRAY(SELECT o.rolname::text FROM pg_roles o WHERE o.rolname !~ '^pg_' AND o.oid <> r.oid ORDER BY 1),
+           ARRAY(SELECT o.rolname::text FROM pg_roles o WHERE o.rolname !~ '^pg_' AND o.oid <> r.oid
+                    AND NOT o.rolsuper AND pg_has_role(r.oid, o.oid, 'MEMBER') ORDER BY 1)
+      FROM pg_roles r WHERE r.rolname = current_user
+"""
+
+
+class NoCopy(PortalError):
+    """No copy of the target could be made, so nothing was rehearsed. The message says which step failed and why."""
+
+    code = "no_copy"
+
+
+@dataclass(frozen=True)
+class _Role:
+    """What the migrating role is on the target."""
+
+    may_create_databases: bool
+    may_create_roles: bool
+    search_path: str
+    others: Sequence[str]
+    member_of: Sequence[str]
+
+
+def make(
+    *,
+    source: TargetUrl,
+    reading: Reading,
+    scratch: Scratch,
+    folder: Path,
+    version_table: str,
+    version_schema: str,
+    application_name: str,
+    name: str,
+) -> Copy:
+    """Copy the schema of ``source`` to ``scratch`` and set the version rows that ``reading`` found.
+
+    ``folder`` takes the dump, which has passwords in no form. ``name`` is the copy's on a shared server; a private one gives it
+    the target's own name and the target's roles. Raises NoCopy and CannotRead. The target is only read: pg_dump holds
+    AccessShare locks on its tables, and waits two seconds at most for one.
+    """
+    role = _role_of(source, application_name)
+    dump = folder / "schema.dump"
+    _dump(source, scratch, dump, application_name)
+    url = _database(scratch, source, reading, role, name)
+    problems = [*_extensions(scratch, url, reading), *_restore(url, scratch, dump, role=role)]
+    try:
+        with session.connect(
+            url, application_name=application_name, connect_timeout_s=CONNECT_TIMEOUT_S, deadline_s=60
+        ) as own:
+            if reading.revisions:
+                _note_revisions(own, reading.revisions, version_table, version_schema)
+        with _as_owner(scratch, url.database) as owner:
+            inspection.install(owner)
+        copied = target.read(
+            url, version_table=version_table, version_schema=version_schema, application_name=application_name
+        )
+    except psycopg.Error as error:
+        raise NoCopy(f"The copy's schema is there, but its version rows are not: {_words(error)}") from error
+    differences = tuple(catalog.readable(catalog.diff(reading.catalog, copied.catalog)))
+    return Copy(url, copied.identity, copied.catalog, differences, tuple(problems[:MOST_PROBLEMS]))
+
+
+def keep(copy: Copy, scratch: Scratch, *, name: str) -> None:
+    """Keep an untouched twin of the copy under ``name``, as long as nobody is connected to the copy."""
+    _twin(scratch, of=copy.url.database, name=name, user=copy.url.user)
+
+
+def renew(copy: Copy, scratch: Scratch, *, kept: str) -> Copy:
+    """The copy as it was made, out of its twin ``kept``: the one that was played on is dropped."""
+    name = copy.url.database
+    drop([name], scratch)
+    _twin(scratch, of=kept, name=name, user=copy.url.user)
+    with _as_owner(scratch, name) as owner:
+        row = owner.execute("SELECT oid::int8 FROM pg_database WHERE datname = current_database()").fetchone()
+    return replace(copy, identity=replace(copy.identity, database_oid=row[0] if row else 0))
+
+
+def _twin(scratch: Scratch, *, of: str, name: str, user: str) -> None:
+    with _as_owner(scratch, scratch.owner.database) as owner:
+        owner.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+                sql.Identifier(name), sql.Identifier(of), sql.Identifier(user)
+            )
+        )
+
+
+def drop(names: Sequence[str], scratch: Scratch) -> None:
+    """Remove copies from a shared server, with whatever is still connected to them."""
+    with _as_owner(scratch, scratch.owner.database) as owner:
+        for name in names:
+            owner.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def relations(copy: Copy, scratch: Scratch) -> dict[str, str]:
+    """The copy's relations by oid, before anything is played on it."""
+    with _as_owner(scratch, copy.url.database) as owner:
+        return inspection.relations_of(owner)
+
+
+def _role_of(source: TargetUrl, application_name: str) -> _Role:
+    with session.connect(
+        source, application_name=application_name, connect_timeout_s=CONNECT_TIMEOUT_S, deadline_s=15
+    ) as connection:
+        row = connection.execute(_ROLE).fetchone()
+    if row is None:
+        raise NoCopy(f"{source.display()} does not know its own role.")
+    return _Role(*row)
+
+
+def _dump(source: TargetUrl, scratch: Scratch, dump: Path, application_name: str) -> None:
+    command = [
+        _program(scratch, "pg_dump"), "--schema-only", "--format=custom", "--no-owner", "--no-privileges", "--no-comments",
+        "--no-security-labels", "--no-tablespaces", "--no-publications", "--no-subscriptions", "--exclude-schema=opsportal",
+        f"--lock-wait-timeout={LOCK_WAIT_MS}", "--file", str(dump), "--dbname", _conninfo(source, application_name),
+    ]  # fmt: skip
+    said = _run(command, source, dump.parent)
+    if said.code:
+        raise NoCopy(f"The schema of {source.display()} was not dumped: {_last_lines(said.stderr, source)}")
+
+
+def _restore(url: TargetUrl, scratch: Scratch, dump: Path, *, role: _Role) -> list[str]:
+    command = [
+        _program(scratch, "pg_restore"),
+        "--no-owner",
+        "--no-privileges",
+        "--dbname",
+        _conninfo(url, "pg_restore"),
+    ]
+    said = _run([*command, str(dump)], url, dump.parent)
+    told = [clean(line) for line in re.findall(r"ERROR:\s*(.+)", Redactor([url.password]).text(said.stderr))]
+    if said.code and not told:
+        raise NoCopy(f"The schema was not restored on the copy: {_last_lines(said.stderr, url)}")
+    return told
+
+
+def _run(command: Sequence[str], url: TargetUrl, folder: Path) -> bounded.Ended:
+    """The password goes by a file that only this account reads, not by the command line or the environment."""
+    secret = folder / "passfile"
+    fields = (url.host, str(url.port), url.database, url.user, url.password)
+    secret.touch(mode=0o600)
+    secret.write_text(":".join(re.sub(r"([\\:])", r"\\\1", each) for each in fields) + "\n")
+    try:
+        return bounded.run(
+            command,
+            environment={"PATH": "/usr/bin:/bin", "PGPASSFILE": str(secret), "LC_ALL": "C"},
+            timeout_s=DUMP_TIMEOUT_S,
+            folder=folder,
+            max_output_bytes=1024 * 1024,
+            grows=folder,
+            max_growth_bytes=MAX_DUMP_BYTES,
+        )
+    finally:
+        secret.unlink(missing_ok=True)
+
+
+def _conninfo(url: TargetUrl, application_name: str) -> str:
+    arguments = url.connect_arguments()
+    given = {name: value for name, value in arguments.items() if name not in ("password", "passfile") and value != ""}
+    return make_conninfo("", **given, application_name=application_name, connect_timeout=10)
+
+
+def _program(scratch: Scratch, name: str) -> str:
+    found = str(scratch.binaries / name) if scratch.binaries else shutil.which(name)
+    if not found:
+        raise NoCopy(
+            f"The worker has no {name}. Install PostgreSQL's client programs on it, as new as the newest target."
+        )
+    return found
+
+
+def _database(scratch: Scratch, source: TargetUrl, reading: Reading, role: _Role, name: str) -> TargetUrl:
+    """Make the empty database and, on a private server, the roles. Returns its URL as the migrating role."""
+    owner = scratch.owner
+    if not scratch.private:
+        with _as_owner(scratch, owner.database) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        return replace(owner, database=name)
+    password = secrets.token_urlsafe(24)
+    with _as_owner(scratch, owner.database) as connection:
+        user = sql.Identifier(source.user)
+        if source.user == owner.user:
+            raise NoCopy(f"The target's role {source.user} is also the name of the private server's own.")
+        may = [
+            word
+            for word, given in (("CREATEDB", role.may_create_databases), ("CREATEROLE", role.may_create_roles))
+            if given
+        ]
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} {}").format(user, sql.Literal(password), sql.SQL(" ".join(may)))
+        )
+        for other in role.others:
+            if other not in (owner.user, source.user):
+                connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(other)))
+        for other in role.member_of:
+            if other != owner.user:
+                connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(other), user))
+        database = sql.Identifier(source.database)
+        if source.database != owner.database:
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 OWNER {}").format(database, user))
+        else:
+            connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, user))
+        names = [part.strip().strip('"') for part in role.search_path.split(",") if part.strip()]
+        path = sql.SQL(", ").join(map(sql.Identifier, names)) if names else sql.SQL("''")
+        connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(user, path))
+    return replace(owner, database=source.database, user=source.user, password=password)
+
+
+def _extensions(scratch: Scratch, url: TargetUrl, reading: Reading) -> list[str]:
+    """Make the target's extensions as the server's owner: the migrating role may not, and could not drop them either."""
+    problems = []
+    with _as_owner(scratch, url.database) as connection:
+        for key, definition in reading.catalog.body.items():
+            found = re.fullmatch(r'extension ("?)(.+)\1', key)
+            schema = re.search(r'schema ("?)(.+)\1$', definition)
+            if found is None or schema is None or found[2] == "plpgsql":
+                continue
+            try:
+                with connection.transaction():
+                    if schema[2] not in ("public", "pg_catalog"):
+                        connection.execute(
+                            sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
+                                sql.Identifier(schema[2]), sql.Identifier(url.user)
+                            )
+                        )
+                    connection.execute(
+                        sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {}").format(
+                            sql.Identifier(found[2]), sql.Identifier(schema[2])
+                        )
+                    )
+            except psycopg.Error as error:
+                problems.append(f"extension {found[2]}: {_words(error)}")
+    return problems
+
+
+def _note_revisions(
+    connection: psycopg.Connection[TupleRow], rows: Sequence[str], version_table: str, version_schema: str
+) -> None:
+    table = sql.Identifier(version_schema, version_table) if version_schema else sql.Identifier(version_table)
+    for row in rows:
+        connection.execute(sql.SQL("INSERT INTO {} (version_num) VALUES (%s)").format(table), [row])
+
+
+@contextlib.contextmanager
+def _as_owner(scratch: Scratch, database: str) -> Iterator[psycopg.Connection[TupleRow]]:
+    arguments = replace(scratch.owner, database=database).connect_arguments()
+    try:
+        connection = psycopg.connect(
+            autocommit=True, connect_timeout=10, application_name="opsportal/rehearsal", **arguments
+        )
+    except psycopg.Error as error:
+        raise NoCopy(f"The server for copies, {scratch.owner.display()}, did not answer: {_words(error)}") from error
+    with contextlib.closing(connection):
+        try:
+            yield connection
+        except psycopg.Error as error:
+            raise NoCopy(f"The server for copies, {scratch.owner.display()}, refused: {_words(error)}") from error
+
+
+def _words(error: psycopg.Error) -> str:
+    return clean(str(error).strip().partition("\n")[0])
+
+
+def _last_lines(text: str, url: TargetUrl) -> str:
+    lines = [line for line in Redactor([url.password]).text(text).strip().splitlines() if line.strip()]
+    return clean(" ".join(lines[-3:])) or "no reason was given"

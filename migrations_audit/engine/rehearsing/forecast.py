@@ -1,0 +1,140 @@
+"""Which locks a plan will take on its target, in words, worst first: what the copy showed, with what the target holds now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from migrations_audit.engine.rehearsing.types import Statement, Step
+
+LONG_S: Final = 60
+_BLOCKS: Final = {
+    "AccessExclusiveLock": (4, "nothing reads or writes it"),
+    "ExclusiveLock": (3, "nothing writes it"),
+    "ShareRowExclusiveLock": (3, "nothing writes it"),
+    "ShareLock": (3, "nothing writes it"),
+    "ShareUpdateExclusiveLock": (1, "reads and writes go on"),
+}
+"""By mode, how bad it is and what others cannot do meanwhile. The modes that are not here hold up nobody but other DDL.
+
+Source: https://www.postgresql.org/docs/current/explicit-locking.html"""
+_CONCURRENTLY: Final = re.compile(
+    r"\s*(?:CREATE\s+(?:UNIQUE\s+)?|DROP\s+|RE)INDEX\s+(?:\([^)]*\)\s*)?(?:TABLE\s+|INDEX\s+)?CONCURRENTLY\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One lock or one rewrite, as a sentence. ``weight`` orders them: the first is the worst."""
+
+    revision: str
+    statement: str
+    mode: str
+    relation: str
+    rewritten: bool
+    bytes: int | None
+    held_by: int
+    sentence: str
+    weight: tuple[int, int, int, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def forecast(steps: Sequence[Step], impact: Mapping[str, Any]) -> list[Entry]:
+    """The strongest lock of each statement on each relation that was there before, and what is not known."""
+    sizes = {row["name"]: row for row in impact.get("relations", ())}
+    entries = []
+    for step in steps:
+        for statement in step.statements:
+            entries += _of_statement(step, statement, sizes, impact.get("holders", ()))
+    return sorted(entries, key=lambda entry: entry.weight, reverse=True)
+
+
+def _of_statement(
+    step: Step, statement: Statement, sizes: Mapping[str, Mapping[str, Any]], holders: Sequence[Mapping[str, Any]]
+) -> list[Entry]:
+    strongest: dict[str, str] = {}
+    for lock in statement.locks:
+        if lock.mode in _BLOCKS and lock.relation in sizes:
+            now = strongest.get(lock.relation, "")
+            strongest[lock.relation] = max(now, lock.mode, key=lambda mode: _BLOCKS.get(mode, (0, ""))[0])
+    found = [_entry(step, statement, mode, relation, sizes[relation], holders) for relation, mode in strongest.items()]
+    if statement.in_autocommit and not found:
+        found.append(_unseen(step, statement))
+    return found
+
+
+def _entry(
+    step: Step,
+    statement: Statement,
+    mode: str,
+    relation: str,
+    size: Mapping[str, Any],
+    holders: Sequence[Mapping[str, Any]],
+) -> Entry:
+    rank, means = _BLOCKS[mode]
+    rewritten = relation in statement.rewrites
+    mine = [row for row in holders if row["relation"] == relation]
+    long = [row for row in mine if (row["transaction_s"] or 0) >= LONG_S]
+    words = [f"{mode.removesuffix('Lock')} on {relation} ({_size(size['bytes'])}, {_count(size)})"]
+    words.append("the table is written anew meanwhile" if rewritten else "")
+    words.append(f"{means} until the transaction ends" if rank > 1 else means)
+    told = ", ".join(filter(None, words))
+    return Entry(
+        revision=step.revision,
+        statement=_short(statement.text),
+        mode=mode,
+        relation=relation,
+        rewritten=rewritten,
+        bytes=size["bytes"],
+        held_by=len(mine),
+        sentence=f"{told}.{_held(mine, long)}",
+        weight=(rank, int(rewritten), len(long), size["bytes"] or 0),
+    )
+
+
+def _unseen(step: Step, statement: Statement) -> Entry:
+    concurrent = _CONCURRENTLY.match(statement.text) is not None
+    sentence = (
+        "Works CONCURRENTLY, outside a transaction: reads and writes go on, it waits for every older transaction, and if it fails "
+        "an invalid index stays."
+        if concurrent
+        else "Runs outside a transaction, so its locks were gone before they could be seen."
+    )
+    return Entry(
+        step.revision, _short(statement.text), "", "", False, None, 0, sentence, (1 if concurrent else 2, 0, 0, 0)
+    )
+
+
+def _held(mine: Sequence[Mapping[str, Any]], long: Sequence[Mapping[str, Any]]) -> str:
+    if long:
+        verb = "session holds" if len(long) == 1 else "sessions hold"
+        return f" {len(long)} {verb} it now in a transaction older than a minute: this would wait for that, all others for this."
+    if mine:
+        return f" {len(mine)} session{'s' if len(mine) > 1 else ''} hold{'' if len(mine) > 1 else 's'} it now."
+    return ""
+
+
+def _count(size: Mapping[str, Any]) -> str:
+    if size.get("never_analyzed"):
+        return "never analyzed" if not size.get("live") else f"about {size['live']:,} rows"
+    rows = int(size["rows"] or 0)
+    return f"about {rows:,} row{'' if rows == 1 else 's'}"
+
+
+def _size(count: int | None) -> str:
+    value = float(count or 0)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TB"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 160 else f"{line[:160]}…"

@@ -1,0 +1,26 @@
+"""What a rehearsed plan would meet on its target now, and the locks that it will take there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migrations_audit.engine import impact
+from migrations_audit.engine.rehearsing import forecast
+from migrations_audit.engine.rehearsing.types import Pass
+from migrations_audit.engine.urls import TargetUrl
+from migrations_audit.errors import PortalError
+from migrations_audit.execution.blocking import shape
+
+APPLICATION = "opsportal/impact"
+
+
+def read(url: TargetUrl, there: Pass) -> dict[str, Any]:
+    """The target as it is now for the relations that the plan locks, and the forecast, worst first. A failure is told there."""
+    names = sorted({lock.relation for step in there.steps for each in step.statements for lock in each.locks})
+    try:
+        found = impact.read(url, names=names, application_name=APPLICATION).as_dict()
+    except PortalError as error:
+        found = impact.Impact(problem=error.message).as_dict()
+    for row in (*found["holders"], *found["long"]):
+        row["query"] = shape(row["query"])
+    return {**found, "forecast": [entry.as_dict() for entry in forecast.forecast(there.steps, found)]}

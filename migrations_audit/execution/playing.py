@@ -1,0 +1,173 @@
+"""Plays a plan on a copy: there, back, and there again. Each revision that cannot be taken back is met once, and passed by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from migrations_audit.engine import process, resolve, types
+from migrations_audit.engine.launch import Confinement
+from migrations_audit.engine.rehearsing import copying
+from migrations_audit.engine.rehearsing.inspection import Follower
+from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch, Step
+from migrations_audit.errors import PortalError
+from migrations_audit.execution import commands, places, runner_request
+from migrations_audit.execution.heartbeat import Heartbeat
+from migrations_audit.models import MigrationRun, Plan
+from migrations_audit.states import Operation
+
+MOST_ROUNDS: Final = 12
+LONGEST_S: Final = 900
+_BACK: Final = {Operation.UPGRADE: Operation.ROLLBACK, Operation.ROLLBACK: Operation.UPGRADE}
+
+
+class Interrupted(PortalError):
+    """The rehearsal was ended before it came to its end."""
+
+    code = "interrupted"
+
+
+@dataclass(frozen=True)
+class Played:
+    """``back`` holds, by revision, the step that took it back; ``stuck`` why it could not be taken back.
+
+    ``no_way_back`` says why no way back was played at all; ``again`` is the plan once more after the way back.
+    """
+
+    there: Pass
+    back: Mapping[str, Step]
+    stuck: Mapping[str, str]
+    no_way_back: str
+    again: Pass | None
+
+
+@dataclass
+class Player:
+    """Calls the runner on one copy. ``kept`` is the name of an untouched twin of the copy on the same server."""
+
+    run: MigrationRun
+    plan: Plan
+    scripts: places.Scripts
+    scratch: Scratch
+    copy: Copy
+    kept: str
+    folder: Path
+    interpreter: str
+    confinement: Confinement
+    heartbeat: Heartbeat
+    application_name: str
+
+    def play(self) -> Played:
+        """There, back, there again. Raises Interrupted when nobody waits for it any more."""
+        forward = self._planned()
+        there, catalog = self._pass(forward, self.copy.catalog.body)
+        if not there.came_to_its_end:
+            return Played(there, {}, {}, "The plan itself did not come to its end.", None)
+        try:
+            way = self._way_back(forward)
+        except PortalError as error:
+            return Played(there, {}, {}, error.message, None)
+        played, catalog = self._pass(way, catalog)
+        back = {step.revision: step for step in played.steps if step.ended}
+        if played.came_to_its_end:
+            again, _ = self._pass(forward, catalog)
+            return Played(there, back, {}, "", again)
+        if all(step.ended for step in played.steps):
+            return Played(there, back, {}, played.problem, None)
+        return Played(there, back, self._around(forward, played, back), "", None)
+
+    def _planned(self) -> types.Resolution:
+        return types.Resolution(
+            operation=Operation(self.plan.operation),
+            requested=self.plan.requested,
+            start=tuple(self.plan.from_revisions),
+            destination=tuple(self.plan.destination),
+            result=tuple(self.plan.to_revisions),
+            steps=tuple(
+                types.Step(**{**step, "down_revisions": tuple(step["down_revisions"])}) for step in self.plan.steps
+            ),
+        )
+
+    def _way_back(self, forward: types.Resolution) -> types.Resolution:
+        if len(forward.start) > 1:
+            raise resolve.RevisionRefused(
+                "several_rows", "The plan starts from several revisions, and a way back to all of them has no name."
+            )
+        way = resolve.resolve(
+            self.scripts.graph,
+            operation=_BACK[forward.operation],
+            requested=forward.start[0] if forward.start else "base",
+            current=forward.result,
+        )
+        if {step.revision for step in way.steps} != {step.revision for step in forward.steps}:
+            raise resolve.RevisionRefused("another_way", "The way back passes other revisions than the plan.")
+        return way
+
+    def _around(self, forward: types.Resolution, played: Pass, back: dict[str, Step]) -> dict[str, str]:
+        """Meet those that a failed downgrade hid: go only as far as below it on a fresh copy, and back from there."""
+        stuck: dict[str, str] = {}
+        for _ in range(MOST_ROUNDS):
+            failed = next((step.revision for step in played.steps if not step.ended), None)
+            if failed is None:
+                break
+            stuck[failed] = played.problem
+            ids = [step.revision for step in forward.steps]
+            below = ids[: ids.index(failed)] if failed in ids else []
+            if not below or forward.operation is not Operation.UPGRADE:
+                break
+            self.copy = copying.renew(self.copy, self.scratch, kept=self.kept)
+            try:
+                short = resolve.resolve(
+                    self.scripts.graph, operation=Operation.UPGRADE, requested=below[-1], current=forward.start
+                )
+                reached, catalog = self._pass(short, self.copy.catalog.body)
+                if not reached.came_to_its_end:
+                    break
+                played, _ = self._pass(self._way_back(short), catalog)
+            except resolve.RevisionRefused:
+                break
+            back.update({step.revision: step for step in played.steps if step.ended})
+            if played.came_to_its_end:
+                break
+        return stuck
+
+    def _pass(self, resolution: types.Resolution, catalog: Mapping[str, str]) -> tuple[Pass, dict[str, str]]:
+        follower = Follower(catalog, copying.relations(self.copy, self.scratch))
+        configuration = self.scripts.configuration
+        ended = process.run(
+            request=runner_request.rehearsal(
+                run=self.run,
+                plan=self.plan,
+                copy=self.copy,
+                resolution=resolution,
+                configuration=configuration,
+                application_name=self.application_name,
+            ),
+            interpreter=self.interpreter,
+            confinement=self.confinement,
+            snapshot=self.folder,
+            folder=self.folder / commands.working_directory(self.run.target.project, configuration),
+            limits=self._limits(),
+            on_event=follower.event,
+            on_output=lambda stream, text: None,
+            may_go=lambda: self.heartbeat.stop_reason() is None,
+            stop=self.heartbeat.stop_reason,
+            interrupt=lambda: None,
+        )
+        if self.heartbeat.stop_reason() is not None:
+            raise Interrupted("The rehearsal was ended: its run no longer waits for it, or another worker has it.")
+        return follower.finish(problem=_problem(ended)), follower.catalog
+
+    def _limits(self) -> types.RunLimits:
+        limits = runner_request.limits(self.plan)
+        return replace(limits, deadline_s=min(limits.deadline_s, LONGEST_S))
+
+
+def _problem(ended: types.RunnerExit) -> str:
+    if (ended.exit_code, ended.ended_by) == (0, "itself"):
+        return ""
+    if ended.ended_by == "deadline":
+        return f"It took longer than a rehearsal may ({LONGEST_S} s, or the environment's deadline)."
+    return f"The runner ended with code {ended.exit_code} ({ended.ended_by})."

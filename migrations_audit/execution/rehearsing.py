@@ -1,0 +1,294 @@
+"""The script of one rehearsal: claim, look at the target, copy its schema, play the plan there, keep what was seen."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from django.db import DatabaseError
+
+from migrations_audit.actions import attempts, rehearsals
+from migrations_audit.actors import Actor, worker
+from migrations_audit.engine import catalog, types
+from migrations_audit.engine.rehearsing import copying, grading
+from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch, Step
+from migrations_audit.errors import PortalError
+from migrations_audit.execution import impacts, observing, places, planning, scratches
+from migrations_audit.execution.heartbeat import Heartbeat
+from migrations_audit.execution.playing import Played, Player
+from migrations_audit.models import Plan, Rehearsal
+from migrations_audit.states import Grade, Operation, Outcome
+
+logger = logging.getLogger(__name__)
+
+APPLICATION: Final = "opsportal/rehearsal"
+# What a copy cannot give, by SQLSTATE: rights of the target's role, extensions and languages of its server, its data directory.
+_OF_THE_COPY: Final = {
+    "42501": "the role that migrates has less rights on a copy than it may have on its target",
+    "0A000": "the server for copies does not have this feature or extension",
+    "58P01": "the server for copies lacks a file that this needs, of an extension for example",
+    "42704": "something that lives outside the database, a role or a type of an extension, is not on the copy",
+}
+OF_THE_RUNNER: Final = (
+    "wrong_target",
+    "wrong_identity",
+    "not_checked",
+    "settings_not_in_force",
+    "plan_differs",
+    "connection_failed",
+)
+MOST_STATEMENTS: Final = 2_000
+
+
+class CannotRehearse(PortalError):
+    """The plan could not be played on a copy."""
+
+    code = "cannot_rehearse"
+
+    def __init__(self, message: str, *, code: str = "cannot_rehearse") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def rehearse(*, rehearsal_id: int, worker_name: str) -> Rehearsal | None:
+    """Play the plan of a rehearsal on a copy and keep what was seen. None when another worker has it or nobody waits for it."""
+    actor = worker(worker_name)
+    rehearsal = rehearsals.claim(actor=actor, rehearsal_id=rehearsal_id)
+    if rehearsal is None:
+        return None
+    held = {"rehearsal_id": rehearsal.pk, "epoch": rehearsal.epoch}
+    with Heartbeat(name=str(rehearsal), renew=lambda: _lease(**held)) as heartbeat:
+        try:
+            result, deltas = _play(rehearsal, actor=actor, heartbeat=heartbeat)
+        except PortalError as error:
+            rehearsals.give_up(actor=actor, code=error.code, sentence=error.message, **held)
+            return None
+        except DatabaseError:
+            raise  # the portal's own: the lease runs out, and another worker takes it up
+        except Exception as error:  # the outermost frame of a rehearsal; its outcome is stored
+            logger.exception("%s was given up.", rehearsal)
+            sentence = f"{actor.name} hit an error of its own ({type(error).__name__}). Its log has the details."
+            rehearsals.give_up(actor=actor, code="worker_error", sentence=sentence, **held)
+            return None
+    return rehearsals.finish(actor=actor, result=result, deltas=deltas, **held)
+
+
+def _lease(*, rehearsal_id: int, epoch: int) -> attempts.Lease:
+    return attempts.Lease(held=rehearsals.renew(rehearsal_id=rehearsal_id, epoch=epoch), cancel_requested=False)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What a rehearsal plays with, once it is all there."""
+
+    rehearsal: Rehearsal
+    look: observing.Look
+    copy: Copy
+    scratch: Scratch
+    player: Player
+
+
+def _play(
+    rehearsal: Rehearsal, *, actor: Actor, heartbeat: Heartbeat
+) -> tuple[rehearsals.Result, Sequence[Mapping[str, Any]]]:
+    run = rehearsal.run
+    look = observing.look(run.target, actor=actor, purpose="rehearse", run=run)
+    reading = _fit_to_copy(rehearsal, look)
+    with (
+        scratches.server_for(run.target.environment) as scratch,
+        tempfile.TemporaryDirectory(prefix="opsportal-rehearsal-") as place,
+    ):
+        name = scratches.copy_name(run.target, scratch, number=rehearsal.pk)
+        kept = f"opsportal_kept_{rehearsal.pk}"
+        try:
+            copy = copying.make(
+                source=places.url_of(run.target),
+                reading=reading,
+                scratch=scratch,
+                folder=Path(place),
+                version_table=run.target.project.version_table,
+                version_schema=run.target.project.version_table_schema,
+                application_name=APPLICATION,
+                name=name,
+            )
+            copying.keep(copy, scratch, name=kept)
+            player = _player(rehearsal, scratch, copy, kept, Path(place), heartbeat)
+            played = player.play()
+        finally:
+            if not scratch.private:
+                copying.drop([name, kept], scratch)
+        return _result(_Stage(rehearsal, look, copy, scratch, player), played)
+
+
+def _fit_to_copy(rehearsal: Rehearsal, look: observing.Look) -> types.Reading:
+    """The reading, if the target still stands where the plan begins. Raises CannotRehearse."""
+    run, reading = rehearsal.run, look.reading
+    if reading is None or look.url is None:
+        raise CannotRehearse(look.observation.sentence, code=look.observation.error_code or "not_read")
+    if look.differences:
+        raise CannotRehearse(look.observation.sentence, code="wrong_database")
+    if not reading.transactional_ddl:
+        raise CannotRehearse(
+            f"{run.target} is on {reading.engine.label}, and copies are made of PostgreSQL only. Rehearse on your own.",
+            code="no_copies_of_engine",
+        )
+    if sorted(reading.revisions or ()) != sorted(rehearsal.plan.from_revisions):
+        raise CannotRehearse(
+            f"{run.target} is no longer where this plan begins: {look.observation.sentence} Plan again from there.",
+            code="start_changed",
+        )
+    return reading
+
+
+def _player(rehearsal: Rehearsal, scratch: Scratch, copy: Copy, kept: str, place: Path, heartbeat: Heartbeat) -> Player:
+    run, plan = rehearsal.run, rehearsal.plan
+    interpreter = places.interpreter_of(
+        run.target, snapshot=plan.snapshot, approved=plan.parts.get("interpreter", "")
+    ).path
+    scripts = places.Scripts(snapshot=plan.snapshot, graph=places.graph_from_dict(plan.snapshot.graph))
+    folder = place / "snapshot"
+    planning.unpack(run.target.project, scripts, folder)
+    return Player(
+        run=run,
+        plan=plan,
+        scripts=scripts,
+        scratch=scratch,
+        copy=copy,
+        kept=kept,
+        folder=folder,
+        interpreter=interpreter,
+        confinement=places.confinement(plan.options["isolation"], interpreter=interpreter),
+        heartbeat=heartbeat,
+        application_name=APPLICATION,
+    )
+
+
+def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[Mapping[str, Any]]]:
+    plan, there = stage.rehearsal.plan, played.there
+    graded = _grades(stage, played)
+    steps = [_shown(step, graded.get(step.revision), plan) for step in there.steps]
+    outcome, code, sentence = _verdict(stage, there)
+    worst = grading.worst(item.grade for item in graded.values()) if there.came_to_its_end else None
+    passed = outcome is Outcome.PASSED
+    before, after = stage.copy.catalog.body, there.steps[-1].after if there.steps else {}
+    table = stage.rehearsal.run.target.project.version_table
+    result = rehearsals.Result(
+        outcome=outcome,
+        code=code,
+        sentence=sentence,
+        grade=worst.value if worst is not None else "",
+        isolation=stage.player.confinement.level,
+        server_version=stage.copy.identity.server_version,
+        is_private=stage.scratch.private,
+        observation=stage.look.observation,
+        steps=steps,
+        delta=_delta(before, after, table) if passed else (),
+        differences=stage.copy.differences,
+        problems=stage.copy.problems,
+        findings=(),
+        impact=impacts.read(places.url_of(stage.rehearsal.run.target), there),
+    )
+    return result, _deltas(plan, there, table) if passed else ()
+
+
+def _verdict(stage: _Stage, there: Pass) -> tuple[Outcome, str, str]:
+    plan, copy = stage.rehearsal.plan, stage.copy
+    if not there.came_to_its_end:
+        at = next((f" in {step.revision}" for step in there.steps if not step.ended), "")
+        why = _OF_THE_COPY.get(there.sqlstate, "")
+        if why or copy.problems or there.code in OF_THE_RUNNER:
+            because = why or "the copy is not like its target, or could not be used as its target is"
+            return (
+                Outcome.COULD_NOT_RUN,
+                there.code or "not_played",
+                f"The plan did not come to its end on the copy{at}, and {because}: {there.problem}",
+            )
+        return Outcome.FAILED, there.code or "failed_on_copy", f"The plan failed on the copy{at}: {there.problem}"
+    if there.uninspected:
+        return (
+            Outcome.COULD_NOT_RUN,
+            "not_inspected",
+            f"The plan ran on the copy but could not be looked at: {there.uninspected}",
+        )
+    ms = sum(step.ms for step in there.steps)
+    count = len(there.steps)
+    return (
+        Outcome.PASSED,
+        "rehearsed",
+        f"{count} revision{'s' if count != 1 else ''} ran on a copy without data in {ms} ms: {plan.span}.",
+    )
+
+
+def _grades(stage: _Stage, played: Played) -> dict[str, grading.Graded]:
+    """What could be said of each revision that ran. A rollback is graded by what it takes away itself."""
+    plan = stage.rehearsal.plan
+    table = stage.rehearsal.run.target.project.version_table
+    known = {item["revision"]: item for item in plan.snapshot.graph["revisions"]}
+    graded: dict[str, grading.Graded] = {}
+    for step in played.there.steps:
+        if plan.operation == Operation.ROLLBACK:
+            reasons = tuple(grading.lost(step, None, table))
+            graded[step.revision] = grading.Graded(Grade.LOSSY if reasons else Grade.EXACT, reasons)
+            continue
+        if played.no_way_back:
+            graded[step.revision] = grading.Graded(Grade.UNTESTED, (played.no_way_back,))
+            continue
+        graded[step.revision] = grading.grade(
+            step,
+            played.back.get(step.revision),
+            problem=played.stuck.get(step.revision, ""),
+            has_downgrade=known[step.revision]["has_downgrade"],
+            version_table=table,
+        )
+    return _not_again(graded, played.again)
+
+
+def _not_again(graded: dict[str, grading.Graded], again: Pass | None) -> dict[str, grading.Graded]:
+    """A revision that cannot be applied again after its downgrade was not taken back whole."""
+    if again is None or again.came_to_its_end:
+        return graded
+    failed = next((step.revision for step in again.steps if not step.ended), "")
+    if failed in graded:
+        reason = f"Applied again after its downgrade, it failed on the copy: {again.problem}"
+        graded[failed] = grading.Graded(Grade.LOSSY, (*graded[failed].reasons, reason))
+    return graded
+
+
+def _shown(step: Step, graded: grading.Graded | None, plan: Plan) -> dict[str, Any]:
+    known = plan.step_for(step.revision) or {}
+    return {
+        "revision": step.revision,
+        "message": known.get("message", ""),
+        "direction": step.direction,
+        "ms": step.ms,
+        "ended": step.ended,
+        "autocommit_blocks": step.autocommit_blocks,
+        "statements": [each.as_dict() for each in step.statements[:MOST_STATEMENTS]],
+        "more_statements": max(0, len(step.statements) - MOST_STATEMENTS),
+        "changes": catalog.readable(step.changes),
+        "grade": graded.grade.value if graded else "",
+        "reasons": list(graded.reasons) if graded else [],
+    }
+
+
+def _delta(before: Mapping[str, str], after: Mapping[str, str], version_table: str) -> list[dict[str, str]]:
+    return [
+        vars(change) for change in catalog.diff(before, after) if not grading.is_of_table(change.key, version_table)
+    ]
+
+
+def _deltas(plan: Plan, there: Pass, version_table: str) -> list[dict[str, Any]]:
+    """The delta of each revision by its file. What a downgrade does says nothing about the revision that it takes back."""
+    if plan.operation != Operation.UPGRADE:
+        return []
+    found = []
+    for step in there.steps:
+        planned = plan.step_for(step.revision)
+        if planned is not None:
+            changes = _delta(step.before, step.after, version_table)
+            found.append({"revision": step.revision, "sha256": planned["sha256"], "changes": changes})
+    return found

@@ -1,0 +1,197 @@
+"""A plan is played on a copy of its target by a real worker: what was seen there is what must come true on the target."""
+
+from __future__ import annotations
+
+import psycopg
+
+from migrations_audit.actions import rehearsals, runs
+from migrations_audit.execution import observing
+from migrations_audit.models import MigrationRun, Rehearsal, RevisionDelta
+from tests import people
+from tests.acceptance.portal import ENDED, Portal
+from tests.conftest import MakeTargetDatabase
+from tests.engine import runnable
+from tests.reliability import truth
+from tests.waiting import wait_for
+
+
+def rehearsed(portal: Portal, place: people.Place, run: MigrationRun) -> Rehearsal:
+    """What a worker saw when an approver pressed Rehearse."""
+    asked = rehearsals.ask(actor=place.actor("dba"), number=run.number)
+    wait_for(
+        lambda: Rehearsal.objects.get(pk=asked.pk).has_ended,
+        within=60,
+        what=f"the rehearsal; {portal.workers.said()[-1500:]}",
+    )
+    return Rehearsal.objects.get(pk=asked.pk)
+
+
+def change(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_plan_is_played_up_down_and_up_on_a_copy(portal: Portal, make_target_database: MakeTargetDatabase) -> None:
+    url = make_target_database("rehearsed")
+    change(
+        url,
+        "CREATE TABLE big (id int PRIMARY KEY, note text)",
+        "INSERT INTO big SELECT n, 'x' FROM generate_series(1, 100) n",
+    )
+    scripts = [
+        runnable.Script(
+            "r1", 'op.execute("CREATE TABLE users (id int PRIMARY KEY)")', down='op.execute("DROP TABLE users")'
+        ),
+        runnable.Script(
+            "r2",
+            'op.execute("ALTER TABLE big ALTER COLUMN id TYPE bigint")\nop.execute("CREATE INDEX big_note ON big (note)")',
+            "r1",
+            down='op.execute("DROP INDEX big_note")\nop.execute("ALTER TABLE big ALTER COLUMN id TYPE int")',
+        ),
+    ]
+    place = portal.place(url, scripts)
+    run = portal.planned(place)
+
+    rehearsal = rehearsed(portal, place, run)
+
+    assert (rehearsal.outcome, rehearsal.code) == ("passed", "rehearsed"), rehearsal.sentence
+    assert rehearsal.differences == []
+    assert [step["grade"] for step in rehearsal.steps] == ["lossy", "lossy"], rehearsal.steps
+    assert "table public.users" in rehearsal.steps[0]["reasons"][0]
+    alter = next(each for each in rehearsal.steps[1]["statements"] if "TYPE bigint" in each["text"])
+    assert ["AccessExclusiveLock", "public.big"] in alter["locks"]
+    assert alter["rewrites"] == ["public.big"]
+    assert {change["key"] for change in rehearsal.delta} >= {
+        "table public.users",
+        "index public.big_note",
+        "column public.big.id",
+    }
+    assert RevisionDelta.objects.filter(rehearsal=rehearsal).count() == 2
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT to_regclass('users'), count(*) FROM big").fetchone() == (None, 100)
+
+
+def test_what_the_copy_showed_is_what_the_run_must_have_made(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("as_rehearsed")
+    place = portal.place(url, runnable.chain("users", "orders"))
+    run = portal.planned(place)
+    rehearsal = rehearsed(portal, place, run)
+    assert run.plan is not None
+    people.approve_by_all(place, run.number, run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+
+    ended = portal.until(run.number, *ENDED)
+
+    assert (ended.state, ended.verdict) == ("applied", "verified"), ended.sentence
+    check = ended.evidence.get(check_name="as rehearsed")
+    assert (check.outcome, check.observed) == ("passed", "all of them, and nothing else")
+    assert f"rehearsal {rehearsal.pk}" in check.expected
+    assert {item.rehearsal_id for item in ended.approvals.all()} == {rehearsal.pk}
+
+
+def test_what_somebody_else_changes_during_a_run_contradicts_it(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("not_as_rehearsed")
+    place = portal.place(
+        url, [runnable.Script("r1", 'op.execute("CREATE TABLE users (id int)")\nop.execute("SELECT pg_sleep(3)")')]
+    )
+    run = portal.planned(place)
+    rehearsed(portal, place, run)
+    assert run.plan is not None
+    people.approve_by_all(place, run.number, run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    wait_for(lambda: truth.active(url), within=60, what="the revision to sleep")
+    change(url, "CREATE TABLE smuggled (id int)")
+
+    ended = portal.until(run.number, *ENDED)
+
+    assert (ended.state, ended.verdict) == ("failed", "contradicted"), ended.sentence
+    assert "as rehearsed" in ended.sentence
+    assert "+ table public.smuggled was not expected" in ended.evidence.get(check_name="as rehearsed").detail
+
+
+def test_a_revision_that_was_only_stamped_is_named_by_the_next_reading(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("stamped")
+    place = portal.place(url, runnable.chain("users", "analytics_modules"))
+    rehearsed(portal, place, portal.planned(place))
+    change(
+        url,
+        "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
+        "INSERT INTO alembic_version VALUES ('r2')",
+        "CREATE TABLE users (id int PRIMARY KEY)",
+    )
+
+    observation = observing.observe_target(target_id=place.target.pk, worker_name="reader@test")
+
+    assert observation.status == "tables_missing"
+    assert "r2 is recorded, but table public.analytics_modules is absent" in observation.sentence
+
+
+def test_an_extension_that_the_copys_server_lacks_is_a_reason_and_no_failure(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("no_extension")
+    place = portal.place(url, [runnable.Script("r1", 'op.execute("CREATE EXTENSION no_such_extension")')])
+
+    rehearsal = rehearsed(portal, place, portal.planned(place))
+
+    assert rehearsal.outcome == "could_not_run"
+    assert "no_such_extension" in rehearsal.sentence
+
+
+def test_a_plan_that_fails_on_the_copy_says_where_and_why(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("fails_on_copy")
+    scripts = [
+        *runnable.chain("users"),
+        runnable.Script("r2", 'op.execute("ALTER TABLE users ADD COLUMN id int")', "r1"),
+    ]
+    place = portal.place(url, scripts)
+
+    rehearsal = rehearsed(portal, place, portal.planned(place))
+
+    assert rehearsal.outcome == "failed"
+    assert "failed on the copy in r2" in rehearsal.sentence
+    assert [step["ended"] for step in rehearsal.steps] == [True, False]
+
+
+def test_each_downgrade_is_graded_also_below_one_that_fails(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("graded")
+    change(url, "CREATE TABLE stock (n int)")
+    scripts = [
+        runnable.Script(
+            "r1", 'op.execute("CREATE INDEX stock_n ON stock (n)")', down='op.execute("DROP INDEX stock_n")'
+        ),
+        runnable.Script(
+            "r2",
+            "op.execute(\"CREATE TYPE mood AS ENUM ('ok')\")",
+            "r1",
+            down='raise NotImplementedError("one way")',
+        ),
+        runnable.Script("r3", 'op.execute("ALTER TABLE stock ADD m int")', "r2", down="pass"),
+        runnable.Script(
+            "r4", 'op.execute("ALTER TABLE stock ADD o int")', "r3", down='op.execute("ALTER TABLE stock DROP o")'
+        ),
+    ]
+    place = portal.place(url, scripts)
+
+    rehearsal = rehearsed(portal, place, portal.planned(place))
+
+    assert rehearsal.outcome == "passed", rehearsal.sentence
+    grades = {step["revision"]: (step["grade"], " ".join(step["reasons"])) for step in rehearsal.steps}
+    assert grades["r1"] == ("exact", "")
+    assert grades["r2"][0] == "impossible"
+    assert "one way" in grades["r2"][1]
+    assert grades["r3"] == ("impossible", "Its downgrade is absent or empty, so that nothing is taken back.")
+    assert grades["r4"][0] == "lossy"
+    assert "column public.stock.o" in grades["r4"][1]
+    assert rehearsal.grade == "impossible"
