@@ -27,6 +27,7 @@ _QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _ROLE: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _CONFIG_NAME: Final = re.compile(r"[A-Za-z0-9._-]+\.ini|pyproject\.toml")
 _SECTION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,79}")
+_REFERENCE: Final = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:/[^\x00]{1,1000}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _X_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,79}")
 
@@ -90,6 +91,11 @@ def check_environment(environment: Environment) -> None:
         raise Invalid(
             "The lock timeout must be shorter than the statement timeout, or it never takes effect.",
             field="lock_timeout_ms",
+        )
+    if environment.scratch_reference and not _REFERENCE.fullmatch(environment.scratch_reference):
+        raise Invalid(
+            "Write env:NAME or file:/path, where the worker finds the URL of the server for copies; never the URL itself.",
+            field="scratch_reference",
         )
     if environment.lock_budget_s >= environment.deadline_s:
         raise Invalid("The wait for the run lock must be shorter than the run's deadline.", field="lock_budget_s")

@@ -10,7 +10,7 @@ from ninja import Query, Router
 from ninja.responses import Status
 
 from migrations_audit import access
-from migrations_audit.actions import runs
+from migrations_audit.actions import rehearsals, runs
 from migrations_audit.api import bearer, inputs, schemas
 from migrations_audit.models import Evidence, LogLine, MigrationRun, Plan, Target
 from migrations_audit.queries import gate
@@ -104,6 +104,19 @@ def cancel(request: HttpRequest, number: int, payload: inputs.Nothing | None = N
 def verify_again(request: HttpRequest, number: int, payload: inputs.Nothing | None = None) -> schemas.Run:
     """Have the target of a run of unknown outcome fenced and read now. Nothing is executed."""
     return schemas.Run.of(runs.verify_again(actor=bearer.actor_of(request), number=number))
+
+
+@router.post("/runs/{int:number}/rehearse", response={202: schemas.Rehearsal}, summary="Rehearse a plan")
+def rehearse(request: HttpRequest, number: int, payload: inputs.Nothing | None = None) -> Status[schemas.Rehearsal]:
+    """Have the plan played on a throw-away copy of its target. Ask for the run's rehearsals until it has ended."""
+    return Status(202, schemas.Rehearsal.of(rehearsals.ask(actor=bearer.actor_of(request), number=number)))
+
+
+@router.get("/runs/{int:number}/rehearsals", response=list[schemas.Rehearsal], summary="Show rehearsals")
+def show_rehearsals(request: HttpRequest, number: int) -> list[schemas.Rehearsal]:
+    """The rehearsals of a run, newest first: what each revision executed, locked and changed on a copy."""
+    run = access.get_run_for(bearer.reader(request), number)
+    return [schemas.Rehearsal.of(each) for each in run.rehearsals.order_by("-pk")[:20]]
 
 
 @router.post("/runs/{int:number}/withdraw", response=schemas.Run, summary="Withdraw a run")

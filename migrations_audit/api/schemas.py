@@ -10,7 +10,16 @@ from pydantic import Field
 
 from migrations_audit import models
 from migrations_audit.queries import gate
-from migrations_audit.states import Operation, Outcome, RunState, StepState, TargetStatus, Verdict
+from migrations_audit.states import (
+    Grade,
+    Operation,
+    Outcome,
+    RehearsalState,
+    RunState,
+    StepState,
+    TargetStatus,
+    Verdict,
+)
 
 
 class Problem(Schema):
@@ -266,6 +275,48 @@ class Run(RunSummary):
                 Step(state=StepState(each.state), **{name: getattr(each, name) for name in stepped.split()})
                 for each in row.steps.all()
             ],
+        )
+
+
+class Rehearsal(Schema):
+    """A plan played on a throw-away copy. ``outcome`` is empty until it has ended."""
+
+    id: int
+    run: int
+    plan: str = Field(description="The digest of the plan that was played.")
+    state: RehearsalState
+    outcome: Outcome | None
+    code: str
+    sentence: str
+    grade: Grade | None = Field(description="How far the plan can be taken back: that of its worst revision.")
+    asked_by: str
+    asked_at: datetime
+    ended_at: datetime | None
+    server_version: str
+    differences: list[str] = Field(description="Where the copy's catalog was not that of its target.")
+    problems: list[str] = Field(description="What the server said while the copy was made.")
+    steps: list[dict[str, Any]] = Field(
+        description="Each revision: statements with locks and rewrites, changes, grade, reasons."
+    )
+    delta: list[dict[str, str]] = Field(
+        description="What the whole plan must make of the target's catalog, and nothing else."
+    )
+    impact: dict[str, Any] = Field(
+        description="Sizes, sessions and standbys of the target then, and the locks forecast."
+    )
+
+    @classmethod
+    def of(cls, row: models.Rehearsal) -> Self:
+        same = "code sentence asked_at ended_at server_version differences problems steps delta impact"
+        return cls(
+            id=row.pk,
+            run=row.run_id,
+            plan=row.plan.digest,
+            state=RehearsalState(row.state),
+            outcome=Outcome(row.outcome) if row.outcome else None,
+            grade=Grade(row.grade) if row.grade else None,
+            asked_by=row.asked_by_name,
+            **{name: getattr(row, name) for name in same.split()},
         )
 
 

@@ -44,7 +44,8 @@ _HOLDERS: Final[LiteralString] = """
 """
 _LONG: Final[LiteralString] = """
     SELECT a.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
-           coalesce(a.state, '') AS state, coalesce(a.query, '') AS query, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_s
+           coalesce(a.state, '') AS state, coalesce(a.query, '') AS query,
+           extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_s
       FROM pg_stat_activity a
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
        AND (a.xact_start < clock_timestamp() - make_interval(secs => %(long)s) OR a.application_name = 'pg_dump')

@@ -29,6 +29,7 @@ class StateNow(TypedDict):
     cancel_requested: bool
     worker_ending: bool
     decisions: int
+    rehearsal: str
     steps: list[StepNow]
 
 
@@ -59,6 +60,7 @@ def glance(number: int, *, user_id: int | None, after: int) -> Glance | None:
     if run is None:
         return None
     decisions = Approval.objects.filter(run_id=number, withdrawn_at__isnull=True).count()
+    rehearsal = run.rehearsals.order_by("-pk").values_list("pk", "state").first()
     steps = list(RunStep.objects.filter(run_id=number))
     lines = list(LogLine.objects.filter(run_id=number, seq__gt=after).order_by("seq")[: PAGE + 1])
     return Glance(
@@ -71,6 +73,7 @@ def glance(number: int, *, user_id: int | None, after: int) -> Glance | None:
             "cancel_requested": run.cancel_requested_at is not None,
             "worker_ending": workers.ending_with(run) is not None,
             "decisions": decisions,
+            "rehearsal": " ".join(map(str, rehearsal or ())),
             "steps": [
                 {"position": step.position, "revision": step.revision, "state": step.state, "ms": step.duration_ms}
                 for step in steps

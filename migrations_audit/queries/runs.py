@@ -14,10 +14,11 @@ from migrations_audit.models import (
     MigrationRun,
     Observation,
     Plan,
+    Role,
     RunStep,
 )
 from migrations_audit.models.approvals import Decision
-from migrations_audit.queries import attention, audit, leftovers, progress, rights, workers
+from migrations_audit.queries import attention, audit, leftovers, progress, rehearsals, rights, workers
 from migrations_audit.states import RunState
 
 HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
@@ -81,6 +82,7 @@ class RunPage:
     """Why nobody can say that it is running, although its row says so; empty otherwise."""
     ending: str
     """What becomes of it while its worker ends; empty otherwise."""
+    rehearsed: rehearsals.Rehearsed
     slots: Sequence[Slot]
     decisions: Sequence[Approval]
     my_role_counts: bool
@@ -143,6 +145,13 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         is_unheard=run.run_state in FOR_A_WORKER and environment.queue not in workers.heard_queues(now=now),
         silence=attention.silent_sentence(run) if silent else "",
         ending=attention.ending_sentence(run, ending) if ending and not silent else "",
+        rehearsed=rehearsals.of_run(
+            run,
+            decides=held.holds(Role.APPROVER),
+            starts=held.holds(Role.OPERATOR),
+            is_requester=user_id is not None and run.requester_id == user_id,
+            now=now,
+        ),
         slots=slots,
         decisions=decisions,
         my_role_counts=any(slot.approval is None and slot.role in held.approver_roles for slot in slots),

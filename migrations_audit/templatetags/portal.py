@@ -10,7 +10,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from migrations_audit.models import Evidence, MigrationRun, RunStep
+from migrations_audit.models import Evidence, MigrationRun, Rehearsal, RunStep
 from migrations_audit.queries.standing import Standing
 from migrations_audit.states import Engine, Verdict
 from migrations_audit.templatetags.shapes import SHAPES
@@ -70,6 +70,19 @@ STEPS = {
     "ended": ("warn", "clock"),
     "committed": ("good", "check"),
     "failed": ("bad", "cross"),
+}
+REHEARSALS = {"waiting": ("busy", "hourglass"), "running": ("busy", "play")}
+GRADES = {
+    "exact": ("good", "check", "exact"),
+    "lossy": ("warn", "hole", "loses data"),
+    "impossible": ("bad", "barred", "not possible"),
+    "untested": ("dim", "question", "not tested"),
+    "": ("dim", "question", "not tested"),
+}
+WEIGHTS = {
+    4: ("bad", "barred", "blocks all"),
+    3: ("warn", "locked", "blocks writes"),
+    2: ("dim", "question", "not seen"),
 }
 MARKS = {"passed": "check", "current": "play", "stopped": "cross", "doubtful": "question", "ahead": "dashed"}
 ATTENTION = {
@@ -134,6 +147,27 @@ def outcome_chip(evidence: Evidence) -> SafeString:
 
 
 @register.simple_tag
+def rehearsal_chip(rehearsal: Rehearsal) -> SafeString:
+    """Where a rehearsal is, or what came of it."""
+    if rehearsal.has_ended:
+        return _chip(*OUTCOMES[rehearsal.outcome], rehearsal.get_outcome_display())
+    return _chip(*REHEARSALS[rehearsal.state], rehearsal.get_state_display())
+
+
+@register.simple_tag
+def grade_chip(grade: str) -> SafeString:
+    """How far a revision can be taken back."""
+    return _chip(*GRADES[grade])
+
+
+@register.simple_tag
+def weight_chip(entry: Mapping[str, Any]) -> SafeString:
+    """What a lock keeps others from."""
+    tone, shape, words = WEIGHTS.get(entry["weight"][0], ("calm", "check", "blocks none"))
+    return _chip(tone, shape, f"{words}, rewrites" if entry["rewritten"] else words)
+
+
+@register.simple_tag
 def step_chip(step: RunStep) -> SafeString:
     """The state of one revision of a run."""
     return _chip(*STEPS[step.state], step.get_state_display())
@@ -189,6 +223,12 @@ def duration(milliseconds: int | None) -> str:
         return f"{milliseconds} ms"
     seconds = milliseconds / 1_000
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+@register.filter
+def seconds(value: float) -> str:
+    """Seconds for people."""
+    return duration(round(value * 1_000))
 
 
 @register.simple_tag

@@ -50,7 +50,14 @@ OWNER = {"role": "owner", "count": 1}
 ENVIRONMENTS: tuple[dict[str, Any], ...] = (
     {"slug": "development", "tier": "development", "position": 1, "requirements": [], "observe_every_s": 120},
     {"slug": "staging", "tier": "staging", "position": 2, "requirements": [OWNER], "observe_every_s": 120},
-    {"slug": "production", "tier": "production", "position": 3, "requirements": [DBA, OWNER], "observe_every_s": 60},
+    {
+        "slug": "production",
+        "tier": "production",
+        "position": 3,
+        "requirements": [DBA, OWNER],
+        "rehearsal": "passed",
+        "observe_every_s": 60,
+    },
 )
 
 

@@ -116,6 +116,7 @@ class Walk:
             *(f"{step['position']}. {step['revision']}  {step['message']}" for step in plan["steps"]),
             *_sql(plan),
         )
+        self._rehearsed(number)
         self._cannot_approve_alone(dana, number, run["plan_digest"])
         for name, comment in (("priya", "Read the SQL; only additions."), ("owen", "We need it today.")):
             approver = self._person(name)
@@ -128,6 +129,26 @@ class Walk:
         say("olga (operator) presses Run now. The live log:")
         self._follow(olga, number)
         return self._ended(number)
+
+    def _rehearsed(self, number: int) -> None:
+        """What a worker saw on a throw-away copy; production demands that it passed."""
+
+        def ended() -> dict[str, Any] | None:
+            found = self._get(f"/runs/{number}/rehearsals")
+            return found[0] if found and found[0]["state"] == "ended" else None
+
+        rehearsal = self._until(ended, f"the plan of run {number} to be rehearsed")
+        say(
+            f"A worker rehearses the plan on a copy without data: {rehearsal['outcome'].replace('_', ' ')}",
+            rehearsal["sentence"],
+            *(
+                f"{step['revision']}: {step['grade'] or 'not graded'}. {' '.join(step['reasons'])}"
+                for step in rehearsal["steps"]
+            ),
+            *(entry["sentence"] for entry in rehearsal["impact"].get("forecast", [])[:3]),
+        )
+        if rehearsal["outcome"] != "passed":
+            raise StoryBroken(rehearsal["sentence"])
 
     def _withdraw_leftovers(self, dana: Browser, target: dict[str, Any]) -> None:
         """Take back what an interrupted walk has left open."""

@@ -100,8 +100,8 @@ def _entry(
 def _unseen(step: Step, statement: Statement) -> Entry:
     concurrent = _CONCURRENTLY.match(statement.text) is not None
     sentence = (
-        "Works CONCURRENTLY, outside a transaction: reads and writes go on, it waits for every older transaction, and if it fails "
-        "an invalid index stays."
+        "Works CONCURRENTLY, outside a transaction: reads and writes go on, it waits for every older transaction, and if it "
+        "fails an invalid index stays."
         if concurrent
         else "Runs outside a transaction, so its locks were gone before they could be seen."
     )

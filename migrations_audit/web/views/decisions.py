@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
 from migrations_audit.access import actor_of
-from migrations_audit.actions import approvals, leftovers
+from migrations_audit.actions import approvals, leftovers, rehearsals
 from migrations_audit.actions import runs as run_actions
 from migrations_audit.errors import Invalid
 from migrations_audit.web import pages
@@ -96,6 +96,15 @@ def accept_leftovers(request: HttpRequest, number: int) -> HttpResponse:
     except Invalid as error:
         return runs.page_again(request, number, form="accept", error=error)
     messages.info(request, f"What {run} left is accepted as it is. {run.target} can be planned for again.")
+    return pages.to_run(number)
+
+
+@require_POST
+def rehearse(request: HttpRequest, number: int) -> HttpResponse:
+    rehearsal = rehearsals.ask(actor=actor_of(request), number=number)
+    messages.info(
+        request, f"A worker was asked to rehearse the plan of {rehearsal.run} on a copy of {rehearsal.run.target}."
+    )
     return pages.to_run(number)
 
 

@@ -1,0 +1,84 @@
+"""What the run page shows of rehearsals: the newest one, what the policy still misses, and how a plan can be taken back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from migrations_audit.models import MigrationRun, Rehearsal
+from migrations_audit.states import Grade, Operation, Outcome, RehearsalDemand, RunState
+
+SIGNS = {"+": "added", "~": "changed", "-": "removed"}
+STATES = (RunState.AWAITING_APPROVAL, RunState.APPROVED)
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """``newest`` may still run; ``shown`` is the newest that has ended. ``missing`` says what the policy misses."""
+
+    newest: Rehearsal | None
+    shown: Rehearsal | None
+    earlier: Sequence[Rehearsal]
+    missing: str
+    may_ask: bool
+
+    @property
+    def exists(self) -> bool:
+        return self.newest is not None
+
+    @property
+    def is_open(self) -> bool:
+        return self.newest is not None and not self.newest.has_ended
+
+    @property
+    def counts(self) -> str:
+        """How much of the catalog the plan changes, in words."""
+        if self.shown is None:
+            return ""
+        found = Counter(change["sign"] for change in self.shown.delta)
+        return ", ".join(f"{found[sign]} {word}" for sign, word in SIGNS.items() if found[sign]) or "nothing"
+
+    @property
+    def forecast(self) -> Sequence[Mapping[str, Any]]:
+        entries: Sequence[Mapping[str, Any]] = self.shown.impact.get("forecast", []) if self.shown else []
+        return entries
+
+    @property
+    def is_taken_back_exactly(self) -> bool:
+        return self.shown is not None and self.shown.grade == Grade.EXACT
+
+
+def of_run(run: MigrationRun, *, decides: bool, starts: bool, is_requester: bool, now: datetime) -> Rehearsed:
+    """The rehearsals of a run for one person."""
+    rows = list(run.rehearsals.order_by("-pk")[:20]) if run.plan_id else []
+    ended = [row for row in rows if row.has_ended]
+    waits = run.run_state in STATES and run.operation != Operation.ADOPT
+    is_open = bool(rows) and not rows[0].has_ended
+    return Rehearsed(
+        newest=rows[0] if rows else None,
+        shown=ended[0] if ended else None,
+        earlier=ended[1:],
+        missing=_missing(run, ended[0] if ended else None, now=now) if waits else "",
+        may_ask=waits and not is_open and (decides or starts or is_requester),
+    )
+
+
+def _missing(run: MigrationRun, newest: Rehearsal | None, *, now: datetime) -> str:
+    """What ``actions.rehearsals.check`` would refuse an approval for, told before anybody presses the button."""
+    environment = run.target.environment
+    demand = RehearsalDemand(environment.rehearsal)
+    if not demand.is_condition:
+        return ""
+    if newest is None:
+        return f"{environment.name} demands a rehearsal before anybody approves."
+    if newest.outcome == Outcome.FAILED:
+        return "It failed, so nobody can approve this plan. Correct the revision and plan again, or rehearse again."
+    if newest.outcome == Outcome.COULD_NOT_RUN and demand is RehearsalDemand.PASSED:
+        return f"{environment.name} demands one that passed, so nobody can approve this plan before."
+    within = environment.rehearsal_within_h
+    if within and newest.ended_at is not None and (now - newest.ended_at).total_seconds() > within * 3600:
+        return f"{environment.name} demands one that is not older than {within} hours. Press Rehearse."
+    return ""
