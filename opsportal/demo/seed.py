@@ -26,7 +26,8 @@ from opsportal.demo import story  # noqa: E402  (models exist from here on)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MARKETEDGE = ROOT / "opsportal" / "demo" / "marketedge"
-
+LEDGER = ROOT / "opsportal" / "demo" / "ledger"
+ENTRIES = 250_000
 
 STORY = (("development", "head"), ("staging", "head"), ("production", "002"))
 
@@ -50,15 +51,27 @@ class Cluster:
         return f"postgresql://{name}:{quote(password, safe='')}@{parts.hostname}:{parts.port}/{name}"
 
 
-def by_hand(url: str, revision: str) -> None:
+def by_hand(url: str, revision: str, *, project: Path = MARKETEDGE) -> None:
     """What the team did before it had a portal: run Alembic in a shell."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", revision],
-        cwd=MARKETEDGE,
+        cwd=project,
         env=environment | {"DATABASE_URL": url.replace("postgresql://", "postgresql+psycopg://", 1)},
         check=True,
     )
+
+
+def fill_ledger(url: str) -> None:
+    """Rows enough that rewriting their table would be felt."""
+    with psycopg.connect(url, autocommit=True) as ledger:
+        ledger.execute("INSERT INTO accounts SELECT n, 'Account ' || n, 'L' || n FROM generate_series(1, 200) n")
+        ledger.execute(
+            "INSERT INTO entries SELECT n, 1 + n %% 200, n, now() - n * interval '1 minute', repeat('booked ', 12)"
+            " FROM generate_series(1, %s) n",
+            [ENTRIES],
+        )
+        ledger.execute("ANALYZE")
 
 
 def main() -> int:
@@ -80,13 +93,23 @@ def main() -> int:
         urls[environment] = cluster.make(f"marketedge_{environment}")
         print(f"marketedge_{environment}: alembic upgrade {revision}, by hand, as before the portal", flush=True)
         by_hand(urls[environment], revision)
-    experiments = cluster.make("experiments")
+    experiments, ledger = cluster.make("experiments"), cluster.make("ledger_production")
+    print(f"ledger_production: alembic upgrade 001, by hand, and {ENTRIES:,} entries", flush=True)
+    by_hand(ledger, "001", project=LEDGER)
+    fill_ledger(ledger)
 
     def keep(signins: list[dict[str, str]]) -> None:
         with open(kept, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             json.dump(signins, file, indent=2)
 
-    story.tell(urls=urls, experiments=experiments, folder=MARKETEDGE, secrets_folder=data / "target-urls", keep=keep)
+    story.tell(
+        urls=urls,
+        experiments=experiments,
+        ledger=ledger,
+        folders=(MARKETEDGE, LEDGER),
+        secrets_folder=data / "target-urls",
+        keep=keep,
+    )
     return 0
 
 

@@ -71,13 +71,15 @@ def tell(
     *,
     urls: dict[str, str],
     experiments: str,
-    folder: Path,
+    ledger: str,
+    folders: tuple[Path, Path],
     secrets_folder: Path,
     keep: Callable[[list[dict[str, str]]], None],
 ) -> None:
     """Make people, environments, projects and targets, all or nothing.
 
-    ``keep`` gets the sign-ins, one a role, and the API token of the walk before the transaction ends.
+    ``folders`` are those of MarketEdge and of the ledger. ``keep`` gets the sign-ins, one a role, and the API token of the walk
+    before the transaction ends.
     """
     signins = [_account(person) for person in PEOPLE]
     ada = _actor("ada")
@@ -87,7 +89,7 @@ def tell(
         actor=ada,
         slug="marketedge",
         name="MarketEdge",
-        folder=str(folder),
+        folder=str(folders[0]),
         url_delivery="environment",
         url_delivery_name="DATABASE_URL",
         driver="postgresql+psycopg",
@@ -99,6 +101,9 @@ def tell(
         registry.save_target(actor=ada, project=marketedge, environment=environments[slug], slug="main", **given)
     registry.save_target(
         actor=ada, project=_optuna(ada), environment=environments["development"], slug="studies", new_url=experiments
+    )
+    registry.save_target(
+        actor=ada, project=_ledger(ada, folders[1]), environment=environments["production"], slug="main", new_url=ledger
     )
     for signin in signins:
         if signin["username"] == "dana":
@@ -137,6 +142,19 @@ def _optuna(ada: Actor) -> Project:
     storage = Path(optuna.__file__).parent / "storages" / "_rdb"
     return registry.save_project(
         actor=ada, slug="optuna", name="Optuna (as published)", folder=str(storage), driver="postgresql+psycopg"
+    )
+
+
+def _ledger(ada: Actor, folder: Path) -> Project:
+    """A project whose next revision should not be approved as it stands."""
+    return registry.save_project(
+        actor=ada,
+        slug="ledger",
+        name="Ledger (a dangerous revision)",
+        folder=str(folder),
+        url_delivery="environment",
+        url_delivery_name="DATABASE_URL",
+        driver="postgresql+psycopg",
     )
 
 

@@ -28,7 +28,7 @@ _LOCKS: Final = """
 _RELATIONS: Final = r"""
     SELECT c.oid::text, format('%I.%I', n.nspname, c.relname), c.relkind::text, coalesce(pg_relation_filenode(c.oid), 0)::text
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p', 'm', 'i', 'I')
+     WHERE c.relkind IN ('r', 'p', 'm')
        AND n.nspname NOT LIKE 'pg\_%' AND n.nspname NOT IN ('information_schema', 'opsportal')
 """
 
@@ -91,7 +91,7 @@ class Follower:
     def __init__(self, known: Mapping[str, str], relations: Mapping[str, str]) -> None:
         self._catalog = dict(known)
         self._there_before = dict(relations)
-        self._gone: dict[str, tuple[str, str, str]] = {}
+        self._gone: dict[str, str] = {}
         self._autocommit = 0
         self.steps: list[Step] = []
         self.problem = self.code = self.sqlstate = self.uninspected = ""
@@ -184,13 +184,13 @@ class Follower:
     def _relations_changed(self, event: dict[str, Any]) -> None:
         """An old row that is followed by a new one of the same relation was changed: in its name, or in its file."""
         statement = self._statement()
-        for oid, name, kind, file in event["rows"]:
+        for oid, name, _, file in event["rows"]:
             if event["sign"] == "gone":
-                self._gone[oid] = (name, kind, file)
+                self._gone[oid] = file
                 continue
-            _, _, old = self._gone.pop(oid, ("", "", ""))
+            old = self._gone.pop(oid, "")
             moved = bool(old) and old != file and oid in self._there_before
-            if moved and kind in "rm" and statement is not None and not statement.empties:
+            if moved and statement is not None and not statement.empties:
                 statement.rewrites.append(name)
 
     def _statement(self) -> Statement | None:
