@@ -116,6 +116,14 @@ def enter_phase(*, actor: Actor, number: int, epoch: int, phase: Phase, sentence
 
 
 @audit.action
+def note_backup(*, actor: Actor, number: int, epoch: int, reference: str) -> None:
+    """Record the backup that was made before anything was sent. Raises LostLease."""
+    if _held(number, epoch).update(backup_reference=reference) != 1:
+        raise LostLease(f"Run {number} is no longer held in epoch {epoch}.")
+    audit.record_run(actor=actor, action="run.backed_up", run=moves.read(number), reference=reference)
+
+
+@audit.action
 def confine(*, actor: Actor, number: int, epoch: int, isolation: Isolation) -> None:
     """Record what keeps the run's scripts apart from the portal. Raises LostLease."""
     if _held(number, epoch).update(isolation=isolation.value) != 1:

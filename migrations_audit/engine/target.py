@@ -73,6 +73,7 @@ _VERSION_TABLES: Final[LiteralString] = r"""
 _STARTED_AT: Final[LiteralString] = """
     SELECT to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 """
+_WAL_POSITION: Final[LiteralString] = "SELECT pg_current_wal_lsn()::text"
 _PREPARED: Final[LiteralString] = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY gid"
 _KIND_WORDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
@@ -164,6 +165,7 @@ def _snapshot(
             prepared_transactions=tuple(clean(gid) for (gid,) in connection.execute(_PREPARED)),
             marking=marker.read(connection),
             server_started_at=_told(connection, _STARTED_AT) or "",
+            wal_position=_told(connection, _WAL_POSITION) or "",
         )
 
 

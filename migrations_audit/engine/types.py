@@ -108,7 +108,8 @@ class Reading:
     """One look at a target, on one connection, in one read-only transaction where the engine has that for DDL.
 
     ``revisions`` is None when the version table does not exist, an empty tuple when it is empty. ``server_started_at`` tells a
-    running server from its copy; ISO 8601 in UTC. ``marking`` is None where the kind of server takes no marker.
+    running server from its copy; ISO 8601 in UTC. ``wal_position`` is where a recovery to this moment would end. ``marking`` is
+    None where the kind of server takes no marker.
     """
 
     identity: Identity
@@ -120,6 +121,7 @@ class Reading:
     prepared_transactions: tuple[str, ...] = ()
     marking: Marking | None = None
     server_started_at: str = ""
+    wal_position: str = ""
 
     @property
     def engine(self) -> Engine:

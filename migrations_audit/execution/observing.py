@@ -183,6 +183,7 @@ def _known(reading: types.Reading) -> dict[str, Any]:
             "prepared_transactions": list(reading.prepared_transactions),
             "address": marker.address(reading.identity.endpoint),
             "server_started_at": reading.server_started_at,
+            "wal_position": reading.wal_position,
         },
     }
 

@@ -18,6 +18,7 @@ from migrations_audit.engine.launch import Confinement
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import (
+    backups,
     executing,
     judging,
     observing,
@@ -113,6 +114,8 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
 
 def _carry_out(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbeat, narrator: Narrator) -> _Executed:
     before = _preflight(run, plan, actor=actor, narrator=narrator)
+    if reference := backups.take(run, actor=actor):
+        narrator.say(f"Backed up before the start: {reference}")
     url = places.url_of(run.target)
     interpreter = _interpreter(run, plan)
     confinement = _confinement(run, plan, interpreter=interpreter, actor=actor)

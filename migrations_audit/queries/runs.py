@@ -18,7 +18,7 @@ from migrations_audit.models import (
     RunStep,
 )
 from migrations_audit.models.approvals import Decision
-from migrations_audit.queries import attention, audit, leftovers, progress, rehearsals, rights, workers
+from migrations_audit.queries import attention, audit, durations, leftovers, progress, rehearsals, rights, workers
 from migrations_audit.states import RunState
 
 HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
@@ -83,6 +83,9 @@ class RunPage:
     ending: str
     """What becomes of it while its worker ends; empty otherwise."""
     rehearsed: rehearsals.Rehearsed
+    expected: durations.Expected | None
+    is_long: bool
+    """It takes clearly longer than expected."""
     slots: Sequence[Slot]
     decisions: Sequence[Approval]
     my_role_counts: bool
@@ -90,6 +93,8 @@ class RunPage:
     steps: Sequence[RunStep]
     evidence: Sequence[Evidence]
     observations: Sequence[Observation]
+    stood: Observation | None
+    """The last reading before anything was sent: where a recovery would have to lead."""
     entries: Sequence[Entry]
     rollbacks: Sequence[MigrationRun]
 
@@ -135,6 +140,14 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
     slots = _slots(run, standing, approvers)
     silent, ending = attention.is_silent(run, now=now), workers.ending_with(run)
     steps = list(RunStep.objects.filter(run=run))
+    rehearsed = rehearsals.of_run(
+        run,
+        decides=held.holds(Role.APPROVER),
+        starts=held.holds(Role.OPERATOR),
+        is_requester=user_id is not None and run.requester_id == user_id,
+        now=now,
+    )
+    expected = durations.expected(run, rehearsed.shown) if not run.is_terminal else None
     return RunPage(
         run=run,
         plan=run.plan,
@@ -145,13 +158,9 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         is_unheard=run.run_state in FOR_A_WORKER and environment.queue not in workers.heard_queues(now=now),
         silence=attention.silent_sentence(run) if silent else "",
         ending=attention.ending_sentence(run, ending) if ending and not silent else "",
-        rehearsed=rehearsals.of_run(
-            run,
-            decides=held.holds(Role.APPROVER),
-            starts=held.holds(Role.OPERATOR),
-            is_requester=user_id is not None and run.requester_id == user_id,
-            now=now,
-        ),
+        rehearsed=rehearsed,
+        expected=expected,
+        is_long=expected is not None and expected.is_exceeded(run, now=now),
         slots=slots,
         decisions=decisions,
         my_role_counts=any(slot.approval is None and slot.role in held.approver_roles for slot in slots),
@@ -159,6 +168,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         steps=steps,
         evidence=list(Evidence.objects.filter(run=run).select_related("observation")),
         observations=list(Observation.objects.filter(run=run).order_by("at", "id").defer("facts", "pending", "heads")),
+        stood=Observation.objects.filter(run=run, purpose="preflight", catalog__isnull=False).order_by("-id").first(),
         entries=_entries(run),
         rollbacks=list(MigrationRun.objects.filter(rolls_back=run).order_by("number")),
     )

@@ -71,6 +71,7 @@ def bench(options: argparse.Namespace, target_server: postgres.Postgres) -> None
     side.run_to_verdict(targets.fresh())  # warms caches on both sides
     alembic(targets.fresh(), "upgrade", "003")
     bench_runs(options.rounds, side, targets)
+    bench_rehearsals(options.rounds, side, targets)
     current = bench_readings(options.readings, side, targets)
     with workers():
         bench_clicks(options.rounds, side, targets)
@@ -93,6 +94,26 @@ def bench_runs(rounds: int, side: PortalSide, targets: Targets) -> None:
     print(f"    of that, around the runner          {summary([each.whole - each.child for each in spent])}")
     ours, theirs = statistics.median(whole), statistics.median(bare)
     print(f"  ratio {ours / theirs:.2f}, added {ours - theirs:.3f} s")
+
+
+def bench_rehearsals(rounds: int, side: PortalSide, targets: Targets) -> None:
+    """A rehearsal dumps, makes a server, restores, and runs Alembic three times; the bare tools dump and run it once."""
+    dump = postgres.find_binaries() / "pg_dump"
+    bare: list[float] = []
+    ours: list[float] = []
+
+    def by_hand(url: str) -> None:
+        subprocess.run([dump, "--schema-only", "--file", os.devnull, url], check=True)
+        alembic(url, "upgrade", "003")
+
+    for _ in range(rounds):
+        bare_url, portal_url = targets.fresh(), targets.fresh()
+        bare.append(timed(lambda url=bare_url: by_hand(url)))  # type: ignore[misc]
+        ours.append(side.rehearse(portal_url))
+    print(f"\nRehearsal of 002 → 003: up, down and up on a private copy, {rounds} rounds, alternating")
+    print(f"  bare `pg_dump` and `alembic upgrade`  {summary(bare)}")
+    print(f"  portal, claim to result               {summary(ours)}")
+    print(f"  ratio {statistics.median(ours) / statistics.median(bare):.2f}")
 
 
 def bench_readings(readings: int, side: PortalSide, targets: Targets) -> float:

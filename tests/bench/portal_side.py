@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrations_audit import dispatch
-from migrations_audit.actions import runs
-from migrations_audit.execution import observing, planning, running
+from migrations_audit.actions import rehearsals, runs
+from migrations_audit.execution import observing, planning, rehearsing, running
 from migrations_audit.models import AuditEvent, Environment, MigrationRun, Observation, Project, Target
 from tests import people
 
@@ -61,6 +61,17 @@ class PortalSide:
             raise RuntimeError(f"The benchmark's run was not verified: {ended and ended.sentence}")
         return Spent(whole=spent, child=_between_phases(run.number, "lock", "verify"))
 
+    def rehearse(self, url: str) -> float:
+        """Seconds in which a plan for 003 is rehearsed, from the claim of the rehearsal to its stored result."""
+        run = self._planned(url)
+        asked = rehearsals.ask(actor=self._place.actor("dba"), number=run.number)
+        begin = time.perf_counter()
+        ended = rehearsing.rehearse(rehearsal_id=asked.pk, worker_name=WORKER)
+        spent = time.perf_counter() - begin
+        if ended is None or not ended.has_passed:
+            raise RuntimeError(f"The benchmark's rehearsal did not pass: {ended and ended.sentence}")
+        return spent
+
     def click_to_verdict(self, url: str) -> tuple[float, float]:
         """Seconds from Run now to the claim, and to the verdict, with a worker process that takes the message from the broker."""
         run = self._started(url)
@@ -76,13 +87,17 @@ class PortalSide:
         raise RuntimeError(f"The benchmark's run did not end: {run.sentence}")
 
     def _started(self, url: str) -> MigrationRun:
+        run = self._planned(url)
+        digest = run.plan.digest if run.plan else ""
+        people.approve_by_all(self._place, run.number, digest)
+        return runs.start(actor=self._place.actor("operator"), number=run.number, digest=digest)
+
+    def _planned(self, url: str) -> MigrationRun:
         place = self.place(url)
         run = runs.request(actor=place.actor("dev"), target_id=place.target.pk, revision="003", reason="Benchmark.")
-        plan = planning.plan_run(number=run.number, worker_name=WORKER)
-        if plan is None:
+        if planning.plan_run(number=run.number, worker_name=WORKER) is None:
             raise RuntimeError("The benchmark's run was not planned.")
-        people.approve_by_all(place, run.number, plan.digest)
-        return runs.start(actor=place.actor("operator"), number=run.number, digest=plan.digest)
+        return MigrationRun.objects.select_related("plan").get(number=run.number)
 
     def observe_fleet(self, urls: list[str], count: int) -> float:
         """Seconds in which the worker processes read ``count`` targets, woken as the sweep wakes them."""
