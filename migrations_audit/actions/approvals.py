@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.contrib.auth import get_user_model
 
 from migrations_audit import access, hashchain, policy
-from migrations_audit.actions import audit, moves, rehearsals, texts
+from migrations_audit.actions import audit, moves, rehearsals, runbooks, texts
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Denied, Invalid
 from migrations_audit.models import Approval, MigrationRun, Rehearsal, Role
@@ -156,7 +156,7 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
     if not match.is_met:
         missing = ", ".join(str(item) for item in match.missing)
         raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}.")
-    rehearsals.check(run, run.target.environment, now=now, at_approval=False)
+    runbooks.check(run, rehearsals.check(run, run.target.environment, now=now, at_approval=False))
 
 
 def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:
@@ -195,5 +195,7 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
 def _rehearsal_for(run: MigrationRun, decision: Decision, *, now: datetime) -> Rehearsal | None:
     """What the decision rests on. A rejection needs none."""
     if decision is Decision.APPROVE:
-        return rehearsals.check(run, run.target.environment, now=now, at_approval=True)
+        rehearsal = rehearsals.check(run, run.target.environment, now=now, at_approval=True)
+        runbooks.check(run, rehearsal)
+        return rehearsal
     return run.rehearsals.filter(plan=run.plan, state=RehearsalState.ENDED.value).order_by("-pk").first()

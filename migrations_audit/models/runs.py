@@ -120,6 +120,9 @@ class MigrationRun(models.Model):
     )
     request_key = models.CharField(max_length=64, blank=True)
     request_digest = models.CharField(max_length=64, blank=True)
+    runbook = models.TextField(blank=True, help_text="What to do if it goes wrong.")
+    runbook_by_name = models.CharField(max_length=150, blank=True)
+    runbook_at = models.DateTimeField(null=True, blank=True)
     backup_reference = models.CharField(max_length=200, blank=True)
 
     objects = RunQuerySet.as_manager()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from migrations_audit.models import MigrationRun, Rehearsal
+from migrations_audit.models import MigrationRun, Rehearsal, Tier
 from migrations_audit.states import Grade, Operation, Outcome, RehearsalDemand, RunState
 
 SIGNS = {"+": "added", "~": "changed", "-": "removed"}
@@ -24,6 +24,8 @@ class Rehearsed:
     earlier: Sequence[Rehearsal]
     missing: str
     may_ask: bool
+    may_write_runbook: bool
+    needs_runbook: bool
 
     @property
     def exists(self) -> bool:
@@ -51,7 +53,9 @@ class Rehearsed:
         return self.shown is not None and self.shown.grade == Grade.EXACT
 
 
-def of_run(run: MigrationRun, *, decides: bool, starts: bool, is_requester: bool, now: datetime) -> Rehearsed:
+def of_run(
+    run: MigrationRun, *, decides: bool, starts: bool, is_requester: bool, has_approvals: bool, now: datetime
+) -> Rehearsed:
     """The rehearsals of a run for one person."""
     rows = list(run.rehearsals.order_by("-pk")[:20]) if run.plan_id else []
     ended = [row for row in rows if row.has_ended]
@@ -63,7 +67,15 @@ def of_run(run: MigrationRun, *, decides: bool, starts: bool, is_requester: bool
         earlier=ended[1:],
         missing=_missing(run, ended[0] if ended else None, now=now) if waits else "",
         may_ask=waits and not is_open and (decides or starts or is_requester),
+        may_write_runbook=waits and (decides or starts or is_requester) and not has_approvals,
+        needs_runbook=waits and _needs_runbook(run, ended[0] if ended else None),
     )
+
+
+def _needs_runbook(run: MigrationRun, newest: Rehearsal | None) -> bool:
+    """As ``actions.runbooks.is_missing``."""
+    production = run.target.environment.tier == Tier.PRODUCTION
+    return production and newest is not None and newest.has_passed and newest.grade != Grade.EXACT and not run.runbook
 
 
 def _missing(run: MigrationRun, newest: Rehearsal | None, *, now: datetime) -> str:

@@ -145,6 +145,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         decides=held.holds(Role.APPROVER),
         starts=held.holds(Role.OPERATOR),
         is_requester=user_id is not None and run.requester_id == user_id,
+        has_approvals=bool(standing),
         now=now,
     )
     expected = durations.expected(run, rehearsed.shown) if not run.is_terminal else None

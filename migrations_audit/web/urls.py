@@ -22,6 +22,7 @@ urlpatterns = [
     path("runs/<int:number>/close", _signed_in(decisions.close_unknown), name="close_unknown"),
     path("runs/<int:number>/accept", _signed_in(decisions.accept_leftovers), name="accept_leftovers"),
     path("runs/<int:number>/rehearse", _signed_in(decisions.rehearse), name="rehearse"),
+    path("runs/<int:number>/runbook", _signed_in(decisions.write_runbook), name="runbook"),
     path("runs/<int:number>/live", _signed_in(live.fragment), name="live"),
     path("runs/<int:number>/events", live.events, name="events"),
     path("runs/<int:number>/log", _signed_in(live.log), name="log"),

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
 from migrations_audit.access import actor_of
-from migrations_audit.actions import approvals, leftovers, rehearsals
+from migrations_audit.actions import approvals, leftovers, rehearsals, runbooks
 from migrations_audit.actions import runs as run_actions
 from migrations_audit.errors import Invalid
 from migrations_audit.web import pages
@@ -105,6 +105,16 @@ def rehearse(request: HttpRequest, number: int) -> HttpResponse:
     messages.info(
         request, f"A worker was asked to rehearse the plan of {rehearsal.run} on a copy of {rehearsal.run.target}."
     )
+    return pages.to_run(number)
+
+
+@require_POST
+def write_runbook(request: HttpRequest, number: int) -> HttpResponse:
+    try:
+        run = runbooks.write(actor=actor_of(request), number=number, text=request.POST.get("runbook", ""))
+    except Invalid as error:
+        return runs.page_again(request, number, form="runbook", error=error)
+    messages.info(request, f"The runbook of {run} is written down.")
     return pages.to_run(number)
 
 
