@@ -74,8 +74,8 @@ STEPS = {
 REHEARSALS = {"waiting": ("busy", "hourglass"), "running": ("busy", "play")}
 GRADES = {
     "exact": ("good", "check", "exact"),
-    "lossy": ("warn", "hole", "loses data"),
-    "impossible": ("bad", "barred", "not possible"),
+    "lossy": ("warn", "hole", "lossy"),
+    "impossible": ("bad", "barred", "impossible"),
     "untested": ("dim", "question", "not tested"),
     "": ("dim", "question", "not tested"),
 }
