@@ -10,6 +10,7 @@ from migrations_audit.models.plans import Plan, Snapshot
 from migrations_audit.models.projects import Project, Target
 from migrations_audit.models.runs import LogLine, MigrationRun, RunStep
 from migrations_audit.models.tokens import ApiToken
+from migrations_audit.models.windows import Freeze, Window
 from migrations_audit.models.workers import Worker
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Catalog",
     "Environment",
     "Evidence",
+    "Freeze",
     "LogLine",
     "Membership",
     "MigrationRun",
@@ -30,5 +32,6 @@ __all__ = [
     "Snapshot",
     "Target",
     "Tier",
+    "Window",
     "Worker",
 ]
