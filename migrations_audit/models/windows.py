@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from migrations_audit import windows
 from migrations_audit.models.environments import Environment
@@ -74,6 +75,10 @@ class FreezeQuerySet(models.QuerySet["Freeze"]):
     def open(self) -> FreezeQuerySet:
         """Those that nobody ended; at most one."""
         return self.filter(is_open=True)
+
+    def in_force_now(self) -> FreezeQuerySet:
+        """The same by the database's clock, in one query."""
+        return self.open().filter(Q(until__isnull=True) | Q(until__gt=Now()))
 
     def in_force(self, at: datetime) -> FreezeQuerySet:
         """Those that, as far as is known now, keep runs from starting at ``at``; at most one."""

@@ -165,17 +165,25 @@ def test_a_new_freeze_ends_the_one_whose_time_is_over_first() -> None:
 
 
 @db
-def test_a_queued_run_that_meets_a_freeze_is_put_back_and_a_running_one_runs_on() -> None:
+def test_what_runs_when_the_portal_is_frozen_runs_on() -> None:
     place = make_place()
-    other = make_place(slug="staging", tier="staging", project=place.project)
-    queued, running = make_run(place, state="queued"), make_run(other, state="running")
+    run = make_run(place, state="running")
+
+    freezes.freeze(actor=place.actor("admin"), reason="Incident 7.")
+
+    assert attempts.renew(number=run.number, epoch=run.epoch).may_work
+
+
+@db
+def test_a_queued_run_that_meets_a_freeze_is_put_back() -> None:
+    place = make_place()
+    queued = make_run(place, state="queued")
     freezes.freeze(actor=place.actor("admin"), reason="Incident 7.")
 
     found = attempts.claim(actor=WORKER, number=queued.number)
 
     assert (found.state, found.reason_code) == ("approved", "frozen")
     assert "Incident 7." in found.sentence
-    assert attempts.renew(number=running.number, epoch=running.epoch).may_work
 
 
 @db

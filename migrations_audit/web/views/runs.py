@@ -26,7 +26,8 @@ def page(request: HttpRequest, number: int) -> HttpResponse:
 def page_again(request: HttpRequest, number: int, *, form: str, error: Invalid) -> HttpResponse:
     """The same page after a form that was not accepted: the sentence at the form, and nothing of what was typed lost."""
     run = access.get_run_for(actor_of(request), number)
-    typed = {"form": form, "comment": request.POST.get("comment", ""), "error": error.message}
+    typed = {"form": form, "comment": request.POST.get("comment", ""), "at": request.POST.get("at", "")}
+    typed["error"] = error.message
     return _page(request, run, typed=typed, status=400)
 
 
