@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_variables
 from migrations_audit import access
 from migrations_audit.actions import people, sign_ins
 from migrations_audit.actors import Actor, ActorKind
-from migrations_audit.models import Approval, Environment, MigrationRun, Project, Target
+from migrations_audit.models import Approval, Environment, Freeze, MigrationRun, Project, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import dashboard
 
@@ -89,7 +89,9 @@ class PortalSite(admin.AdminSite):
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
-        return {**context, "places": self._places(request) if context["has_permission"] else []}
+        if not context["has_permission"]:
+            return {**context, "places": []}
+        return {**context, "places": self._places(request), "freeze": Freeze.objects.in_force_now().first()}
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The dashboard."""
@@ -131,7 +133,11 @@ class PortalSite(admin.AdminSite):
         for name, model in lists:
             if model in self._registry and self._registry[model].has_view_permission(request):
                 named.append((name, reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")))
-        named += [("Audit", reverse("web:audit")), ("Registry", reverse("admin:registry"))]
+        named += [
+            ("Audit", reverse("web:audit")),
+            ("Freeze", reverse("web:freeze")),
+            ("Registry", reverse("admin:registry")),
+        ]
         also = {"Runs": "/runs/", "Targets": "/targets/"}
         return [
             Place(name, url, self._is_here(request.path, url) or request.path.startswith(also.get(name, "\n")))

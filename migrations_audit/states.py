@@ -164,7 +164,8 @@ MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
     _S.PLANNING: frozenset({_S.AWAITING_APPROVAL, _S.PLAN_FAILED, _S.WITHDRAWN}),
     _S.AWAITING_APPROVAL: frozenset({_S.APPROVED, _S.REJECTED, _S.WITHDRAWN, _S.EXPIRED, _S.VOID}),
     _S.APPROVED: frozenset({_S.AWAITING_APPROVAL, _S.QUEUED, _S.REJECTED, _S.WITHDRAWN, _S.EXPIRED, _S.VOID}),
-    _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED, _S.VOID, _S.REFUSED}),
+    # Back to approved: a window closed or the portal was frozen before a worker took it up. Nothing of it has run.
+    _S.QUEUED: frozenset({_S.APPROVED, _S.RUNNING, _S.CANCELLED, _S.VOID, _S.REFUSED}),
     _S.RUNNING: frozenset({_S.APPLIED, _S.FAILED, _S.ERROR, _S.CANCELLED, _S.VOID, _S.REFUSED, _S.OUTCOME_UNKNOWN}),
     _S.OUTCOME_UNKNOWN: frozenset({_S.APPLIED, _S.FAILED, _S.ERROR, _S.CANCELLED, _S.CLOSED}),
     _S.PLAN_FAILED: frozenset(),

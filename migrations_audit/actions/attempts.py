@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 
 from migrations_audit import dispatch
-from migrations_audit.actions import approvals, audit, evidence, moves, plans
+from migrations_audit.actions import approvals, audit, evidence, moves, openings, plans
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, PortalError
 from migrations_audit.judgement import Judgement
@@ -69,7 +69,8 @@ def claim(*, actor: Actor, number: int) -> MigrationRun:
     """Take a queued run. Exactly one of any number of deliveries gets it; only after this commit may a target be touched.
 
     The approvals, the policy and the settings are looked at again here: a run that they no longer carry comes back void or
-    refused, with the sentence that says why. Raises NotClaimable.
+    refused, with the sentence that says why. One whose window has closed, or that meets a freeze, comes back approved. Raises
+    NotClaimable.
     """
     run = moves.lock(number)
     if run.run_state is not RunState.QUEUED:
@@ -80,6 +81,11 @@ def claim(*, actor: Actor, number: int) -> MigrationRun:
         to, code, sentence = fault
         moves.move(run, to=to, sentence=sentence, reason_code=code, finished_at=now)
         audit.record_run(actor=actor, action=f"run.{to.value}", run=run, code=code, sentence=sentence)
+        return run
+    try:
+        openings.need_open(run, at=now)
+    except openings.WindowClosed as error:
+        _put_back(run, actor=actor, error=error)
         return run
     moves.move(
         run,
@@ -92,6 +98,9 @@ def claim(*, actor: Actor, number: int) -> MigrationRun:
         lease_expires_at=now + timedelta(seconds=settings.PORTAL_LEASE_S),
     )
     audit.record_run(actor=actor, action="run.claimed", run=run, epoch=run.epoch)
+    # Asked once more with the chain in hand: in the audit no run is claimed after the event of the freeze.
+    if openings.is_frozen():
+        raise NotClaimable(f"The portal was frozen at the moment at which {run} was to be claimed.")
     return run
 
 
@@ -313,6 +322,22 @@ def handed_over(run: MigrationRun, *, at: datetime) -> dict[str, Any]:
         "dispatched_at": None,
         "dispatch_count": 0,
     }
+
+
+def _put_back(run: MigrationRun, *, actor: Actor, error: openings.WindowClosed) -> None:
+    """From queued back to approved: nothing of the run has been done, and its approvals hold for as long as they did."""
+    sentence = f"Put back before anything was touched. {error.message} Press Run now once it is open, or schedule it."
+    moves.move(
+        run,
+        to=RunState.APPROVED,
+        sentence=sentence,
+        reason_code=error.code,
+        queued_at=None,
+        queued_by_name="",
+        dispatched_at=None,
+        dispatch_count=0,
+    )
+    audit.record_run(actor=actor, action="run.put_back", run=run, code=error.code, sentence=sentence)
 
 
 def _held(number: int, epoch: int) -> QuerySet[MigrationRun]:

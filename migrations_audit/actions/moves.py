@@ -54,7 +54,8 @@ def move(run: MigrationRun, *, to: RunState, sentence: str, reason_code: str = "
 
     Raises StaleRun when the row was moved by another or belongs to a later epoch.
     """
-    values = {"state": to.value, "sentence": sentence, "reason_code": reason_code, **fields}
+    unscheduled = {"scheduled_at": None, "scheduled_as": None}  # a schedule is of the state that it was made in
+    values = {"state": to.value, "sentence": sentence, "reason_code": reason_code, **unscheduled, **fields}
     sources = [state.value for state in states.sources(to)]
     changed = MigrationRun.objects.filter(number=run.number, state__in=sources, epoch=run.epoch).update(**values)
     if changed != 1:

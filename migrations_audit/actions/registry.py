@@ -1,4 +1,4 @@
-"""The registry: environments with their policy, memberships, projects, targets. Every change says what was and what is.
+"""The registry: environments with policy and windows, memberships, projects, targets. Every change says what was and what is.
 
 An action creates when its id is None. It takes the fields to set by name; those left out stay as they are. With
 ``seen_version`` it refuses a change made on a page that is no longer true.
@@ -17,8 +17,9 @@ from migrations_audit.actions.registry_entries import Changes, Entry
 from migrations_audit.actions.registry_rights import Verb, need
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
-from migrations_audit.models import Environment, Membership, MigrationRun, Observation, Project, Target
+from migrations_audit.models import Environment, Membership, MigrationRun, Observation, Project, Target, Window
 
+MOST_WINDOWS = 50
 SEALED = "sealed value"
 SEALED_ANEW = "sealed value changed"
 
@@ -57,10 +58,15 @@ def save_environment(
 
 @audit.action
 def remove_environment(*, actor: Actor, environment_id: int) -> None:
-    """Remove an environment that has no targets, with its memberships. Raises InUse, MayNotRegister, NoSuchEntry."""
+    """Remove an environment that has no targets, with its memberships and windows. Raises InUse, MayNotRegister, NoSuchEntry."""
     need(actor, "delete", Environment)
     environment = registry_entries.open_entry(Environment, environment_id, for_removal=True)
-    _remove(actor, environment, memberships=[str(item) for item in environment.memberships.select_related("group")])
+    _remove(
+        actor,
+        environment,
+        memberships=[str(item) for item in environment.memberships.select_related("group")],
+        windows=[str(item) for item in environment.windows.all()],
+    )
 
 
 @audit.action
@@ -86,6 +92,33 @@ def remove_membership(*, actor: Actor, membership_id: int) -> None:
     membership = registry_entries.open_entry(Membership, membership_id, for_removal=True)
     need(actor, "delete", Membership, environment=membership.environment)
     _remove(actor, membership)
+
+
+@audit.action
+def save_window(*, actor: Actor, window_id: int | None = None, **values: Any) -> Window:
+    """Give an environment a window in which runs may or may not start, or change one. It stays in its environment.
+
+    No approval becomes void by it: what the windows say is asked at each start and at each claim. Raises Invalid, MayNotRegister.
+    """
+    window = registry_entries.open_entry(Window, window_id)
+    changes = registry_entries.assign(window, values)
+    _need_parts(window, "environment")
+    need(actor, "add" if window_id is None else "change", Window, environment=window.environment)
+    if window_id is not None and "environment" in changes:
+        raise Invalid("A window stays in its environment. Add another one there.", field="environment")
+    if window_id is None and window.environment.windows.count() >= MOST_WINDOWS:
+        raise Invalid(f"{window.environment} has {MOST_WINDOWS} windows, and more are not taken. Remove one first.")
+    registry_entries.store(window, changes, rules=registry_rules.check_window)
+    _record(actor, window, changes, is_new=window_id is None)
+    return window
+
+
+@audit.action
+def remove_window(*, actor: Actor, window_id: int) -> None:
+    """Take a window from an environment. Raises MayNotRegister, NoSuchEntry."""
+    window = registry_entries.open_entry(Window, window_id, for_removal=True)
+    need(actor, "delete", Window, environment=window.environment)
+    _remove(actor, window)
 
 
 @sensitive_variables("new_git_key", "key")
@@ -180,7 +213,7 @@ def has_history(entry: Environment | Project | Target) -> bool:
 
 def refuse_removal(entry: Entry) -> None:
     """Raise HasHistory or InUse when the entry cannot be removed."""
-    if isinstance(entry, Membership):
+    if isinstance(entry, Membership | Window):
         return
     if isinstance(entry, Environment | Project) and (count := entry.targets.count()):
         raise InUse(
@@ -190,7 +223,7 @@ def refuse_removal(entry: Entry) -> None:
         raise HasHistory(f"{entry} has a history: what was read, frozen and run is a record. It stays.")
 
 
-def _need_parts(entry: Membership | Target, *names: str) -> None:
+def _need_parts(entry: Membership | Target | Window, *names: str) -> None:
     for name in names:
         if getattr(entry, f"{name}_id") is None:
             raise Invalid(f"Name the {name}.", field=name)
@@ -258,14 +291,15 @@ def _tell(actor: Actor, entry: Entry, what: str, facts: dict[str, Any]) -> None:
             actor=actor, action=f"{kind}.{what}", object_kind=kind, object_id=entry.pk, target=entry, facts=facts
         )
         return
-    environment = entry.environment if isinstance(entry, Membership) else entry
+    is_part = isinstance(entry, Membership | Window)
+    environment = entry.environment if isinstance(entry, Membership | Window) else entry
     audit.record(
         actor=actor,
         action=f"{kind}.{what}",
         object_kind=kind,
-        object_id=entry.pk if isinstance(entry, Membership) else entry.slug,
+        object_id=entry.pk if isinstance(entry, Membership | Window) else entry.slug,
         environment=environment.slug if isinstance(environment, Environment) else "",
-        facts=facts | ({"sentence": str(entry)} if isinstance(entry, Membership) else {}),
+        facts=facts | ({"sentence": str(entry)} if is_part else {}),
     )
 
 

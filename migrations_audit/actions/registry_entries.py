@@ -10,10 +10,10 @@ from django.db import IntegrityError, transaction
 
 from migrations_audit.actions import registry_rules
 from migrations_audit.errors import Conflict, Invalid, NotFound
-from migrations_audit.models import Environment, Membership, Project, Target
+from migrations_audit.models import Environment, Membership, Project, Target, Window
 
-Entry: TypeAlias = Environment | Membership | Project | Target
-E = TypeVar("E", Environment, Membership, Project, Target)
+Entry: TypeAlias = Environment | Membership | Project | Target | Window
+E = TypeVar("E", Environment, Membership, Project, Target, Window)
 Changes: TypeAlias = dict[str, dict[str, Any]]
 """The changed fields by name, each with ``old`` and ``new`` as the audit shows them."""
 
@@ -83,7 +83,7 @@ def store(entry: E, changes: Changes, *, rules: Callable[[E], None]) -> None:
     if not is_new and not changes:
         return
     fields = list(changes)
-    if not is_new and not isinstance(entry, Membership):
+    if not is_new and not isinstance(entry, Membership | Window):
         entry.settings_version += 1
         fields.append("settings_version")
     try:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from django.views.decorators.debug import sensitive_variables
 
-from migrations_audit import sealing
+from migrations_audit import sealing, windows
 from migrations_audit.actions import registry_launchers, registry_sources
 from migrations_audit.errors import Invalid
-from migrations_audit.models import Environment, Membership, Project, Role, Target, Tier
+from migrations_audit.models import Environment, Membership, Project, Role, Target, Tier, Window
 from migrations_audit.models.projects import Delivery
 
 LONGEST_ROLE: Final = 60
@@ -109,6 +110,11 @@ def check_membership(membership: Membership) -> None:
         raise Invalid(
             "Only an approver has an approver role. Leave it empty, or choose the role Approver.", field="approver_role"
         )
+
+
+def check_window(window: Window) -> None:
+    """Raise Invalid for a window that never opens, or in which no run of its environment could start."""
+    windows.check(window.rule, lasts=timedelta(seconds=window.environment.deadline_s))
 
 
 def check_role(role: str, *, field: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
 from migrations_audit import access, dispatch
-from migrations_audit.actions import approvals, audit, moves, request_keys, texts
+from migrations_audit.actions import approvals, audit, moves, openings, request_keys, texts
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import MigrationRun, Role, Target
@@ -135,20 +136,30 @@ def withdraw(*, actor: Actor, number: int, comment: str = "") -> MigrationRun:
 def start(*, actor: Actor, number: int, digest: str) -> MigrationRun:
     """Run now: queue an approved run. ``digest`` is the plan that the person saw.
 
-    Raises MissingRole, StaleRun, TargetBusy, and the faults of the approval (ApprovalExpired, PlanChanged, ApprovalIncomplete).
+    Raises MissingRole, StaleRun, TargetBusy, WindowClosed, Frozen, and the faults of the approval (ApprovalExpired, PlanChanged,
+    ApprovalIncomplete).
     """
     run = moves.lock(number)
+    sentence = f"Queued by {actor.name}; waiting for a worker of {run.target.environment.queue}."
+    queue(run, actor=actor, digest=digest, now=database_now(), sentence=sentence)
+    return run
+
+
+def queue(
+    run: MigrationRun, *, actor: Actor, digest: str, now: datetime, sentence: str, facts: dict[str, Any] | None = None
+) -> None:
+    """Ask for all that a start needs and move the (locked) run to queued, in the caller's transaction. Raises as ``start``."""
     access.get_run_for(actor, run.number)
     access.need(actor, run.target.environment, Role.OPERATOR, scope="run")
     moves.expect(run, RunState.APPROVED, verb="started")
-    now = database_now()
     approvals.check_standing(run, digest=digest, now=now)
+    openings.need_open(run, at=now)
     try:
         with transaction.atomic():
             moves.move(
                 run,
                 to=RunState.QUEUED,
-                sentence=f"Queued by {actor.name}; waiting for a worker of {run.target.environment.queue}.",
+                sentence=sentence,
                 queued_at=now,
                 queued_by_name=actor.name,
                 dispatched_at=now,
@@ -160,8 +171,7 @@ def start(*, actor: Actor, number: int, digest: str) -> MigrationRun:
             f"{busy} is {busy.get_state_display() if busy else 'live'}; wait until it has ended."
         ) from error
     dispatch.after_commit(dispatch.Wake.EXECUTE, queue=run.target.environment.queue, number=run.number)
-    audit.record_run(actor=actor, action="run.queued", run=run)
-    return run
+    audit.record_run(actor=actor, action="run.queued", run=run, **(facts or {}))
 
 
 @audit.action

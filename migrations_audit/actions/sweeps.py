@@ -1,4 +1,7 @@
-"""What the sweep does: send lost messages again, expire, and take note of lost workers. Each is harmless when done twice."""
+"""What the sweep does: send lost messages again, expire, start what is due, take note of lost workers.
+
+Each is harmless when done twice.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 
 from migrations_audit import dispatch, states
-from migrations_audit.actions import attempts, audit, moves, rehearsals
+from migrations_audit.actions import attempts, audit, freezes, moves, rehearsals, schedules
 from migrations_audit.actors import Actor
 from migrations_audit.models import MigrationRun, Rehearsal, Target, Worker
 from migrations_audit.models.clock import database_now
@@ -37,6 +40,9 @@ def sweep(*, actor: Actor) -> bool:
             return False
         for number in _overdue(RunState.AWAITING_APPROVAL, RunState.APPROVED):
             _unless_the_chain_is_held(_expire, actor=actor, number=number)
+        _thaw_if_over(actor)
+        for number in schedules.due()[:BATCH]:
+            _unless_the_chain_is_held(schedules.start_due, actor=actor, number=number)
         for number in _leases_over():
             _unless_the_chain_is_held(_lose, actor=actor, number=number)
         _resend()
@@ -76,6 +82,13 @@ def _unless_the_chain_is_held(act: Callable[..., None], *, actor: Actor, number:
         act(actor=actor, number=number)
     except audit.AuditUnavailable:
         logger.warning("Run %s is left to the next sweep: the audit chain is held.", number)
+
+
+def _thaw_if_over(actor: Actor) -> None:
+    try:
+        freezes.thaw_overdue(actor=actor)
+    except audit.AuditUnavailable:
+        logger.warning("The end of a freeze is left to the next sweep: the audit chain is held.")
 
 
 def _overdue(*states: RunState) -> list[int]:

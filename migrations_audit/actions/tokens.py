@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
 from django.db.models import Q
@@ -27,6 +27,7 @@ LONGEST_NAME = 80
 LONGEST_DAYS = 366
 LONGEST_ACTOR_NAME = 150
 NOTE_USE_EVERY = timedelta(minutes=1)
+_NAMED = re.compile(r" \(token ([0-9a-f]{10})\)$")
 _SECRET = re.compile(r"ops_([0-9a-f]{10})_[A-Za-z0-9_-]{43}")
 
 
@@ -156,22 +157,25 @@ def authenticate(*, secret: str, address: str) -> Actor:
     if token is None or not known:
         raise TokenUnknown
     now = database_now()
-    if token.revoked_at is not None:
-        raise TokenRevoked
-    if token.expires_at <= now:
-        raise TokenExpired
-    if not (token.owner.is_active and token.owner.is_staff):
-        raise TokenOwnerInactive
+    actor = _acting(token, now=now, address=address)
     ApiToken.objects.filter(pk=token.pk).filter(
         Q(last_used_at__isnull=True) | Q(last_used_at__lte=now - NOTE_USE_EVERY)
     ).update(last_used_at=now)
-    return Actor(
-        kind=ActorKind.TOKEN,
-        name=actor_name(token.owner.get_username(), prefix=token.prefix),
-        user_id=token.owner_id,
-        scopes=frozenset(token.scopes),
-        address=address,
-    )
+    return actor
+
+
+def again(*, prefix: str) -> Actor:
+    """The actor of a token that asked for something which is to happen now. Raises as ``authenticate``."""
+    token = ApiToken.objects.select_related("owner").filter(prefix=prefix).first()
+    if token is None:
+        raise TokenUnknown
+    return _acting(token, now=database_now(), address="")
+
+
+def prefix_of(actor: Actor) -> str:
+    """The prefix of the token that acts, as its name ends with it; empty for anybody else."""
+    named = _NAMED.search(actor.name) if actor.kind is ActorKind.TOKEN else None
+    return named[1] if named else ""
 
 
 def looks_like_secret(text: str) -> bool:
@@ -183,6 +187,23 @@ def actor_name(owner: str, *, prefix: str) -> str:
     """How the audit names a token: its owner and its prefix; what all of an owner's begin with for an empty ``prefix``."""
     suffix = f" (token {prefix})" if prefix else " (token "
     return owner[: LONGEST_ACTOR_NAME - len(" (token 0123456789)")] + suffix
+
+
+def _acting(token: ApiToken, *, now: datetime, address: str) -> Actor:
+    """The actor for which a token stands. Raises TokenRevoked, TokenExpired, TokenOwnerInactive."""
+    if token.revoked_at is not None:
+        raise TokenRevoked
+    if token.expires_at <= now:
+        raise TokenExpired
+    if not (token.owner.is_active and token.owner.is_staff):
+        raise TokenOwnerInactive
+    return Actor(
+        kind=ActorKind.TOKEN,
+        name=actor_name(token.owner.get_username(), prefix=token.prefix),
+        user_id=token.owner_id,
+        scopes=frozenset(token.scopes),
+        address=address,
+    )
 
 
 def _digest(secret: str) -> str:

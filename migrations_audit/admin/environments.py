@@ -6,15 +6,16 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from migrations_audit.access import actor_of
-from migrations_audit.actions import registry
+from migrations_audit.actions import registry, registry_rights
 from migrations_audit.admin.base import TabularInline
 from migrations_audit.admin.fields import RequirementsField, requirement_lines
 from migrations_audit.admin.filters import by_environment
 from migrations_audit.admin.registry import RefusableForm, RegistryAdmin, VersionedForm
-from migrations_audit.models import Environment, Membership
+from migrations_audit.admin.windows import WindowList, context_of
+from migrations_audit.models import Environment, Membership, Window
 
 
 class EnvironmentForm(VersionedForm):
@@ -59,7 +60,7 @@ class MembershipList(TabularInline):
 @admin.register(Environment)
 class EnvironmentAdmin(RegistryAdmin):
     form = EnvironmentForm
-    inlines = [MembershipList]
+    inlines = [WindowList, MembershipList]
     list_display = ["name", "slug", "tier", "position", "who_approves", "queue"]
     list_filter = ["tier"]
     search_fields = ["slug", "name", "queue"]
@@ -112,6 +113,19 @@ class EnvironmentAdmin(RegistryAdmin):
             },
         ),
     ]
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Environment | None = None,
+    ) -> HttpResponse:
+        may = registry_rights.holds_permission(request.user, "change", Window)
+        shown = {**context, **(context_of(obj) if obj is not None else {}), "may_change_windows": may}
+        return super().render_change_form(request, shown, add, change, form_url, obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
         return Environment.objects.all() if self.sees_all(request) else Environment.objects.visible_to(request.user.pk)

@@ -21,6 +21,12 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _with_zone(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("give it with its time zone, like 2026-01-31T00:00:00Z")
+    return moment
+
+
 Text = Annotated[str, Field(max_length=200), AfterValidator(_without_nul)]
 LongText = Annotated[str, Field(max_length=20_000)]
 Number = Annotated[int, Field(ge=0, le=BIGGEST)]
@@ -48,6 +54,18 @@ class Start(Body):
     """Run now: exactly the plan with this digest."""
 
     digest: Digest
+
+
+class Schedule(Body):
+    """Start exactly the plan with this digest at this time."""
+
+    digest: Digest
+    at: datetime = Field(description="With a time zone, like 2026-11-30T22:00:00Z.")
+
+    @field_validator("at")
+    @classmethod
+    def has_a_zone(cls, moment: datetime) -> datetime:
+        return _with_zone(moment)
 
 
 class Withdrawal(Body):
@@ -119,6 +137,4 @@ class ExportAsked(Query):
     @field_validator("since", "until")
     @classmethod
     def has_a_zone(cls, moment: datetime | None) -> datetime | None:
-        if moment is not None and moment.tzinfo is None:
-            raise ValueError("give it with its time zone, like 2026-01-31T00:00:00Z")
-        return moment
+        return None if moment is None else _with_zone(moment)

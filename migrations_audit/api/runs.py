@@ -10,7 +10,7 @@ from ninja import Query, Router
 from ninja.responses import Status
 
 from migrations_audit import access
-from migrations_audit.actions import rehearsals, runs
+from migrations_audit.actions import rehearsals, runs, schedules
 from migrations_audit.api import bearer, inputs, schemas
 from migrations_audit.models import Evidence, LogLine, MigrationRun, Plan, Target
 from migrations_audit.queries import gate
@@ -92,6 +92,19 @@ def show_run(request: HttpRequest, number: int) -> schemas.Run:
 def start(request: HttpRequest, number: int, payload: inputs.Start) -> schemas.Run:
     """Queue an approved run. The digest is that of the plan that you saw."""
     return schemas.Run.of(runs.start(actor=bearer.actor_of(request), number=number, digest=payload.digest))
+
+
+@router.post("/runs/{int:number}/schedule", response=schemas.Run, summary="Schedule a run")
+def schedule(request: HttpRequest, number: int, payload: inputs.Schedule) -> schemas.Run:
+    """Have an approved run started later, by this token and with everything asked again then. Another time replaces the first."""
+    actor = bearer.actor_of(request)
+    return schemas.Run.of(schedules.schedule(actor=actor, number=number, digest=payload.digest, at=payload.at))
+
+
+@router.post("/runs/{int:number}/unschedule", response=schemas.Run, summary="Take a run off its schedule")
+def unschedule(request: HttpRequest, number: int, payload: inputs.Nothing | None = None) -> schemas.Run:
+    """It stays approved."""
+    return schemas.Run.of(schedules.unschedule(actor=bearer.actor_of(request), number=number))
 
 
 @router.post("/runs/{int:number}/cancel", response=schemas.Run, summary="Cancel a run")

@@ -249,6 +249,8 @@ class Run(RunSummary):
     rolls_back: int | None
     worker: str
     isolation: str = Field(description="What kept the migration code apart from the portal; empty before it ran.")
+    scheduled_at: datetime | None
+    scheduled_by: str
     cancel_requested_at: datetime | None
     cancel_requested_by: str
     verified_by: int | None = Field(description="The observation on which the verdict rests.")
@@ -264,6 +266,8 @@ class Run(RunSummary):
             rolls_back=row.rolls_back_id,
             worker=row.worker,
             isolation=row.isolation,
+            scheduled_at=row.scheduled_at,
+            scheduled_by=row.scheduled_as["name"] if row.scheduled_as else "",
             cancel_requested_at=row.cancel_requested_at,
             cancel_requested_by=row.cancel_requested_by,
             verified_by=row.verified_by_id,
@@ -360,6 +364,24 @@ class RunEvidence(Schema):
     verdict: Verdict
     verified_by: int | None
     items: list[Check]
+
+
+class Freeze(Schema):
+    """Whether the portal is frozen. There is no endpoint that freezes or thaws: a person does, in the browser or a shell."""
+
+    is_frozen: bool
+    sentence: str
+    reason: str
+    by: str
+    at: datetime | None
+    until: datetime | None
+
+    @classmethod
+    def of(cls, row: models.Freeze | None) -> Self:
+        if row is None:
+            sentence = "The portal is not frozen."
+            return cls(is_frozen=False, sentence=sentence, reason="", by="", at=None, until=None)
+        return cls(is_frozen=True, sentence=row.sentence, reason=row.reason, by=row.by_name, at=row.at, until=row.until)
 
 
 class Gate(Schema):

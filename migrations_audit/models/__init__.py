@@ -11,6 +11,7 @@ from migrations_audit.models.projects import Project, Target
 from migrations_audit.models.rehearsals import Rehearsal, RevisionDelta
 from migrations_audit.models.runs import LogLine, MigrationRun, RunStep
 from migrations_audit.models.tokens import ApiToken
+from migrations_audit.models.windows import Freeze, Window
 from migrations_audit.models.workers import Worker
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Catalog",
     "Environment",
     "Evidence",
+    "Freeze",
     "LogLine",
     "Membership",
     "MigrationRun",
@@ -33,5 +35,6 @@ __all__ = [
     "Snapshot",
     "Target",
     "Tier",
+    "Window",
     "Worker",
 ]

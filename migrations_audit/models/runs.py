@@ -103,6 +103,8 @@ class MigrationRun(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True, help_text="When the request or its approval expires.")
     queued_at = models.DateTimeField(null=True, blank=True)
     queued_by_name = models.CharField(max_length=150, blank=True)
+    scheduled_at = models.DateTimeField(null=True, blank=True, help_text="When the sweep is to start it.")
+    scheduled_as = models.JSONField(null=True, blank=True, help_text="Who scheduled it, and starts it then.")
     dispatched_at = models.DateTimeField(null=True, blank=True)
     dispatch_count = models.PositiveIntegerField(default=0)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -148,8 +150,16 @@ class MigrationRun(models.Model):
                 | Q(plan__isnull=False),
                 name="no_approval_without_a_plan",
             ),
+            models.CheckConstraint(
+                condition=Q(scheduled_at__isnull=True, scheduled_as__isnull=True)
+                | Q(scheduled_at__isnull=False, scheduled_as__isnull=False, state=RunState.APPROVED.value),
+                name="only_an_approved_run_is_scheduled",
+            ),
         ]
-        indexes = [models.Index(fields=["state", "number"], name="run_state")]
+        indexes = [
+            models.Index(fields=["state", "number"], name="run_state"),
+            models.Index(fields=["scheduled_at"], name="run_scheduled", condition=Q(scheduled_at__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return f"Run {self.number} on {self.target}"

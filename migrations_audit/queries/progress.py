@@ -85,13 +85,18 @@ def stages_of(run: MigrationRun) -> list[Stage]:
     return stages
 
 
-def next_step(run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime) -> str:
-    """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say."""
+def next_step(
+    run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime, closed_by: str = ""
+) -> str:
+    """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say.
+
+    ``closed_by`` is "window" or "freeze" where that keeps it from starting.
+    """
     match run.run_state:
         case S.AWAITING_APPROVAL if buttons.approve:
             return "Read what will run, then approve or reject it. Your decision binds exactly this plan."
         case S.APPROVED:
-            return _before_start(run, buttons=buttons, blocked_by=blocked_by, now=now)
+            return _before_start(run, buttons=buttons, blocked_by=blocked_by, now=now, closed_by=closed_by)
         case S.QUEUED:
             return f"A worker that consumes {run.target.environment.queue} takes it up."
         case S.RUNNING if run.cancel_requested_at is not None:
@@ -124,9 +129,22 @@ def _while_unknown(run: MigrationRun, *, buttons: Buttons, now: datetime) -> str
     return f"{known} Nobody guesses. {trying}{person} Nothing else runs on {run.target} meanwhile.".strip()
 
 
-def _before_start(run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime) -> str:
+_CLOSED = {
+    "window": "Waiting for the window to open.",
+    "freeze": "Waiting until the portal is thawed.",
+}
+
+
+def _before_start(
+    run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime, closed_by: str
+) -> str:
     if run.expires_at is not None and run.expires_at <= now:
         return "The approval has expired. Request it again."
+    if run.scheduled_at is not None and run.scheduled_as is not None:
+        waits = f"It starts at {run.scheduled_at:%Y-%m-%d %H:%M:%S} UTC, as {run.scheduled_as['name']} scheduled it."
+        return f"{waits} Rights, approvals, policy, settings and windows are asked again then."
+    if closed_by:
+        return f"{_CLOSED[closed_by]} An operator can schedule it."
     if blocked_by is not None:
         return f"{blocked_by} is {blocked_by.get_state_display()}; this run can start when that one has ended."
     if buttons.start:

@@ -43,6 +43,8 @@ class Buttons:
     take_back: bool
     withdraw: bool
     start: bool
+    schedule: bool
+    unschedule: bool
     cancel: bool
     verify_again: bool
     close_unknown: bool
@@ -58,6 +60,8 @@ class Buttons:
                 self.take_back,
                 self.withdraw,
                 self.start,
+                self.schedule,
+                self.unschedule,
                 self.cancel,
                 self.verify_again,
                 self.close_unknown,
@@ -124,11 +128,13 @@ def buttons_of(
     standing: Sequence[Approval],
     now: datetime,
     is_blocked: bool = False,
+    is_closed: bool = False,
     is_left_half: bool = False,
 ) -> Buttons:
     """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back.
 
-    ``is_blocked``: another run is live on the target; ``is_left_half``: what this one left there waits to be accepted.
+    ``is_blocked``: another run is live on the target; ``is_closed``: windows or a freeze keep it from starting;
+    ``is_left_half``: what this one left there waits to be accepted.
     """
     state = run.run_state
     mine = {item.decision for item in standing if item.person_id == rights.user_id}
@@ -138,12 +144,15 @@ def buttons_of(
     can_stop = state is S.QUEUED or (
         state is S.RUNNING and run.phase != Phase.VERIFY.value and run.cancel_requested_at is None
     )
+    operates = state is S.APPROVED and rights.holds(Role.OPERATOR) and not expired
     return Buttons(
         approve=decides and state is S.AWAITING_APPROVAL and Decision.APPROVE not in mine,
         reject=decides and Decision.REJECT not in mine,
         take_back=state in DECIDABLE and Decision.APPROVE in mine,
         withdraw=state in BEFORE_START and (is_requester or rights.holds(Role.ADMINISTRATOR)),
-        start=state is S.APPROVED and rights.holds(Role.OPERATOR) and not expired and not is_blocked,
+        start=operates and not is_blocked and not is_closed,
+        schedule=operates,
+        unschedule=operates and run.scheduled_at is not None,
         cancel=can_stop and (is_requester or rights.holds(Role.OPERATOR)),
         verify_again=_waits_for_its_time(run, now) and (is_requester or rights.holds(Role.OPERATOR)),
         close_unknown=state is S.OUTCOME_UNKNOWN and not _is_being_read(run, now) and rights.holds(Role.ADMINISTRATOR),

@@ -18,7 +18,17 @@ from migrations_audit.models import (
     RunStep,
 )
 from migrations_audit.models.approvals import Decision
-from migrations_audit.queries import attention, audit, durations, leftovers, progress, rehearsals, rights, workers
+from migrations_audit.queries import (
+    attention,
+    audit,
+    durations,
+    leftovers,
+    openings,
+    progress,
+    rehearsals,
+    rights,
+    workers,
+)
 from migrations_audit.states import RunState
 
 HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
@@ -29,6 +39,7 @@ MOST_OF_A_TAIL = 300_000
 """Characters. Five hundred of the longest lines would be a page of ten megabytes."""
 MOST_EVENTS = 500
 
+BEFORE_START = (RunState.AWAITING_APPROVAL, RunState.APPROVED, RunState.QUEUED)
 FOR_A_WORKER = (RunState.REQUESTED, RunState.QUEUED, RunState.OUTCOME_UNKNOWN)
 
 PARTS = {
@@ -77,6 +88,8 @@ class RunPage:
     buttons: rights.Buttons
     next_step: str
     blocked_by: MigrationRun | None
+    opening: str
+    """What a freeze or the windows say of a start now; empty where there are none, and once it has started."""
     is_unheard: bool
     silence: str
     """Why nobody can say that it is running, although its row says so; empty otherwise."""
@@ -128,12 +141,14 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         .first()
     )
     left = leftovers.of_newest_reading(run.target) if run.reason_code in leftovers.CODES else None
+    opening, closed_by = _opening(run, now=now)
     buttons = rights.buttons_of(
         run,
         rights=held,
         standing=standing,
         now=now,
         is_blocked=blocked_by is not None,
+        is_closed=bool(closed_by),
         is_left_half=left is not None and left.number == run.number,
     )
     approvers = rights.approvers_in([environment.pk]).get(environment.pk, {})
@@ -154,8 +169,9 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         plan=run.plan,
         stages=progress.stages_of(run),
         buttons=buttons,
-        next_step=progress.next_step(run, buttons=buttons, blocked_by=blocked_by, now=now),
+        next_step=progress.next_step(run, buttons=buttons, blocked_by=blocked_by, now=now, closed_by=closed_by),
         blocked_by=blocked_by,
+        opening=opening,
         is_unheard=run.run_state in FOR_A_WORKER and environment.queue not in workers.heard_queues(now=now),
         silence=attention.silent_sentence(run) if silent else "",
         ending=attention.ending_sentence(run, ending) if ending and not silent else "",
@@ -204,6 +220,18 @@ def _slots(
         ]
         slots += [Slot(requirement.role, None, able) for _ in range(requirement.count - len(filled))]
     return slots
+
+
+def _opening(run: MigrationRun, *, now: datetime) -> tuple[str, str]:
+    """What is said of a start now, and what closes it: "window", "freeze", or nothing."""
+    if run.run_state not in BEFORE_START:
+        return "", ""
+    if (freeze := openings.freeze_at(now)) is not None:
+        return openings.under(freeze).sentence, "freeze"
+    if not run.target.environment.windows.exists():
+        return "", ""
+    found = openings.windows_of_run(run, at=now)
+    return found.sentence, "" if found.is_open else "window"
 
 
 def _parts(plan: Plan | None) -> list[Part]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path
 
-from migrations_audit.web.views import audit, decisions, live, runs, targets
+from migrations_audit.web.views import audit, decisions, freezes, live, runs, schedules, targets
 
 app_name = "web"
 _signed_in = admin.site.admin_view
@@ -17,6 +17,8 @@ urlpatterns = [
     path("runs/<int:number>/take-back", _signed_in(decisions.take_back), name="take_back"),
     path("runs/<int:number>/withdraw", _signed_in(decisions.withdraw), name="withdraw"),
     path("runs/<int:number>/start", _signed_in(decisions.start), name="start"),
+    path("runs/<int:number>/schedule", _signed_in(schedules.schedule), name="schedule"),
+    path("runs/<int:number>/unschedule", _signed_in(schedules.unschedule), name="unschedule"),
     path("runs/<int:number>/cancel", _signed_in(decisions.cancel), name="cancel"),
     path("runs/<int:number>/verify-again", _signed_in(decisions.verify_again), name="verify_again"),
     path("runs/<int:number>/close", _signed_in(decisions.close_unknown), name="close_unknown"),
@@ -33,6 +35,9 @@ urlpatterns = [
     path("targets/<int:pk>/rollback", _signed_in(targets.rollback), name="rollback"),
     path("targets/<int:pk>/adopt", _signed_in(targets.adopt), name="adopt"),
     path("targets/<int:pk>/forget", _signed_in(targets.forget), name="forget"),
+    path("freeze/", _signed_in(freezes.page), name="freeze"),
+    path("freeze/begin", _signed_in(freezes.freeze), name="freeze_begin"),
+    path("freeze/end", _signed_in(freezes.thaw), name="freeze_end"),
     path("audit/", _signed_in(audit.page), name="audit"),
     path("audit/export", _signed_in(audit.export), name="audit_export"),
 ]

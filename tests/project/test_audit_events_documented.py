@@ -6,7 +6,7 @@ import ast
 import re
 
 from migrations_audit import states
-from migrations_audit.models import Environment, Membership, Project, Target
+from migrations_audit.models import Environment, Membership, Project, Target, Window
 from migrations_audit.states import RunState
 from tests.project.sources import APP, calls, first_cells, python_files
 
@@ -21,7 +21,7 @@ PUT_TOGETHER = {
     "f'run.{judgement.state.value}'": {f"run.{state.value}" for state in ENDS},
     "f'{kind}.{what}'": {
         f"{model._meta.verbose_name}.{what}"
-        for model in (Environment, Membership, Project, Target)
+        for model in (Environment, Membership, Project, Target, Window)
         for what in ("created", "changed", "removed")
     },
     "action": {"group.created", "group.changed"},

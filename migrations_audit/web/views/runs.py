@@ -29,6 +29,7 @@ def page_again(request: HttpRequest, number: int, *, form: str, error: Invalid) 
     typed = {
         "form": form,
         "comment": request.POST.get("comment", request.POST.get("runbook", "")),
+        "at": request.POST.get("at", ""),
         "error": error.message,
     }
     return _page(request, run, typed=typed, status=400)

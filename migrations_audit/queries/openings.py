@@ -1,0 +1,72 @@
+"""Whether runs may start, in words: the freeze of the portal first, then the windows of an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from migrations_audit import windows
+from migrations_audit.models import Environment, Freeze, MigrationRun, Window
+from migrations_audit.wallclock import said
+from migrations_audit.windows import Opening
+
+
+@dataclass(frozen=True)
+class WindowRow:
+    """One window of an environment, and whether it is open now. ``words`` say until when, or when it opens next."""
+
+    window: Window
+    is_open: bool
+    words: str
+
+
+def freeze_at(at: datetime) -> Freeze | None:
+    """The freeze that keeps runs from starting at ``at``, as far as is known now."""
+    return Freeze.objects.in_force(at).first()
+
+
+def of_run(run: MigrationRun, *, at: datetime) -> Opening:
+    """Whether ``run`` may start at ``at``. A plan without a deadline is taken to last for as long as its environment allows."""
+    freeze = freeze_at(at)
+    return under(freeze) if freeze is not None else windows_of_run(run, at=at)
+
+
+def windows_of_run(run: MigrationRun, *, at: datetime) -> Opening:
+    """What the windows of its environment say of ``run``."""
+    environment = run.target.environment
+    options = run.plan.options if run.plan is not None else {}
+    lasts = timedelta(seconds=options.get("deadline_s", environment.deadline_s))
+    return windows.verdict(rules_of(environment), now=at, lasts=lasts)
+
+
+def of_environment(environment: Environment, *, now: datetime) -> Opening:
+    """Whether a run with the environment's deadline may start there now."""
+    freeze = freeze_at(now)
+    if freeze is not None:
+        return under(freeze)
+    return windows.verdict(rules_of(environment), now=now, lasts=timedelta(seconds=environment.deadline_s))
+
+
+def rules_of(environment: Environment) -> list[windows.Window]:
+    """The windows of an environment as the rules know them."""
+    return [window.rule for window in environment.windows.all()]
+
+
+def under(freeze: Freeze) -> Opening:
+    """What a freeze says."""
+    sentence = f"{freeze.sentence.rstrip('.')}. No run starts on any target meanwhile."
+    return Opening(is_open=False, sentence=sentence, until=freeze.until, opens_at=freeze.until)
+
+
+def rows_of(found: Iterable[Window], *, now: datetime) -> Sequence[WindowRow]:
+    """Each window by itself, for the page of its environment."""
+    return [_row(window, now) for window in found]
+
+
+def _row(window: Window, now: datetime) -> WindowRow:
+    schedule, duration = window.rule.schedule, window.rule.duration
+    last, following = schedule.last(now), schedule.next(now)
+    if last is not None and last + duration > now:
+        return WindowRow(window, True, f"until {said(last + duration, window.time_zone)}")
+    return WindowRow(window, False, f"opens {said(following, window.time_zone)}" if following else "never opens")

@@ -1,0 +1,134 @@
+"""Windows, freezes and schedules as the run page shows them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from migrations_audit.actions import attempts
+from migrations_audit.models import MigrationRun
+from migrations_audit.models.clock import database_now
+from tests import people, windowing
+from tests.faces.web.visitor import Visitor, VisitorOf, events
+
+
+def typed(hours: float) -> str:
+    """A time from now on, as a browser's form sends it."""
+    return f"{database_now() + timedelta(hours=hours):%Y-%m-%dT%H:%M}"
+
+
+def test_without_windows_the_page_says_nothing_of_them(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="approved")
+
+    page = visitor("operator").run(run)
+
+    assert {"Run now", "Schedule"} <= page.buttons
+    assert "window" not in page.section("status")
+
+
+def test_an_approver_knows_before_the_approval_when_it_could_start(place: people.Place, visitor: VisitorOf) -> None:
+    windowing.opens_in(place.environment, 3)
+    run = people.make_run(place, state="awaiting_approval")
+
+    status = visitor("dba").run(run).section("status")
+
+    assert "Closed: no window is open. The next opening is" in status
+
+
+def test_outside_of_the_windows_the_button_is_absent_and_the_page_says_until_when(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = people.make_run(place, state="approved")
+    windowing.closed(place.environment)
+    operator = visitor("operator")
+
+    page = operator.run(run)
+    assert "Run now" not in page.buttons
+    assert "Schedule" in page.buttons
+    assert "Waiting for the window to open. An operator can schedule it. Closed by the freeze “month end”" in page.words
+
+    operator.press(run, "start")
+    assert "does not start in Production. Closed by the freeze “month end”" in operator.said()
+    assert MigrationRun.objects.get(number=run.number).state == "approved"
+
+
+def test_inside_a_window_the_button_is_there_and_the_page_says_until_when(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = people.make_run(place, state="approved")
+    windowing.opened(place.environment, duration_minutes=1)
+
+    page = visitor("operator").run(run)
+
+    assert "Run now" in page.buttons
+    assert "Open" in page.section("status")
+
+
+def test_an_operator_schedules_a_run_and_takes_it_off(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="approved")
+    operator = visitor("operator")
+    assert "Take off the schedule" not in operator.run(run).buttons
+    at = typed(2)
+
+    answer = operator.press(run, "schedule", at=at)
+
+    assert (answer.status, answer.location) == (303, f"/runs/{run.number}/")
+    words = operator.run(run).words
+    said = at.replace("T", " ")
+    assert f"Scheduled by operator to start at {said}:00 UTC." in words
+    assert f"It starts at {said}:00 UTC, as operator scheduled it." in words
+    assert len(events("run.scheduled")) == 1
+    assert "Take off the schedule" in operator.run(run).buttons
+
+    operator.press(run, "unschedule")
+    assert "is off its schedule. It stays approved." in operator.said()
+    assert "Take off the schedule" not in operator.run(run).buttons
+
+    operator.press(run, "unschedule")
+    assert "is not scheduled" in operator.said()
+
+
+def test_a_time_that_cannot_be_is_told_at_the_form_and_nothing_typed_is_lost(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = people.make_run(place, state="approved")
+    operator = visitor("operator")
+
+    nonsense, passed = operator.press(run, "schedule", at="tomorrow"), operator.press(run, "schedule", at=typed(-2))
+
+    assert (nonsense.status, passed.status) == (400, 400)
+    assert "Give a date and a time in UTC" in nonsense.part("decide")
+    assert 'value="tomorrow"' in nonsense.source
+    assert "has passed. Give a time that lies ahead" in passed.part("decide")
+
+
+def test_a_time_outside_of_the_windows_is_told_with_the_next_opening(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="approved")
+    windowing.opens_in(place.environment, 3)
+    operator = visitor("operator")
+
+    operator.press(run, "schedule", at=typed(1))
+
+    assert "The next opening is" in operator.said()
+    assert not events("run.scheduled")
+
+
+def test_who_does_not_operate_has_no_such_button_and_is_refused(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="approved")
+    dba = visitor("dba")
+
+    assert "Schedule" not in dba.run(run).buttons
+    assert dba.press(run, "schedule", at=typed(2)).status == 403
+    assert dba.press(run, "unschedule").status == 403
+    assert Visitor(None).press(run, "schedule", at=typed(2)).status == 302
+    assert MigrationRun.objects.get(number=run.number).scheduled_at is None
+
+
+def test_a_run_that_was_put_back_says_so_on_its_page(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="queued")
+    windowing.closed(place.environment)
+    attempts.claim(actor=people.WORKER, number=run.number)
+
+    page = visitor("operator").run(run)
+
+    assert "Put back before anything was touched." in page.section("status")
+    assert "Schedule" in page.buttons
