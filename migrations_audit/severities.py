@@ -34,5 +34,5 @@ def worst_first(findings: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Findings sorted by severity, those of one severity as they came, each code, place and sentence once: its worst."""
     kept: dict[tuple[str, str, str], dict[str, Any]] = {}
     for finding in sorted(findings, key=lambda each: rank(each["severity"])):
-        kept.setdefault((finding["code"], finding["place"], finding["sentence"]), dict(finding))
+        kept.setdefault((finding["code"], finding.get("place", ""), finding["sentence"]), dict(finding))
     return list(kept.values())

@@ -6,6 +6,7 @@ from migrations_audit.models.approvals import Approval
 from migrations_audit.models.audit import AuditEvent
 from migrations_audit.models.environments import Environment, Membership, Role, Tier
 from migrations_audit.models.evidence import Catalog, Evidence, Observation
+from migrations_audit.models.findings import FindingAcceptance
 from migrations_audit.models.plans import Plan, Snapshot
 from migrations_audit.models.projects import Project, Target
 from migrations_audit.models.runs import LogLine, MigrationRun, RunStep
@@ -19,6 +20,7 @@ __all__ = [
     "Catalog",
     "Environment",
     "Evidence",
+    "FindingAcceptance",
     "LogLine",
     "Membership",
     "MigrationRun",

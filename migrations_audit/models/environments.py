@@ -10,6 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from migrations_audit import policy
+from migrations_audit.severities import Severity
 from migrations_audit.states import Isolation
 
 
@@ -24,6 +25,13 @@ class IsolationChoice(models.TextChoices):
     NON_DUMPABLE = Isolation.NON_DUMPABLE.value, "hidden processes of the same account"
     SEPARATE_USER = Isolation.SEPARATE_USER.value, "an account of its own"
     BUBBLEWRAP = Isolation.BUBBLEWRAP.value, "bubblewrap"
+
+
+class AcceptanceChoice(models.TextChoices):
+    """Which findings somebody must accept before a plan is approved."""
+
+    ERROR = Severity.ERROR.value, "errors"
+    WARNING = Severity.WARNING.value, "warnings and errors"
 
 
 class Role(models.TextChoices):
@@ -101,6 +109,13 @@ class Environment(models.Model):
         blank=True,
         help_text="The least isolation of migration code from the worker's own account. Empty: the best that a worker has.",
     )
+    findings_must_be_accepted = models.CharField(
+        "findings that must be accepted",
+        max_length=10,
+        choices=AcceptanceChoice.choices,
+        blank=True,
+        help_text="While such a finding of a plan stands open, it is neither approved nor started. Empty: findings only inform.",
+    )
     marks_targets = models.BooleanField(
         default=True,
         help_text="Write a row into a schema of the portal's own when a database is enrolled, so that a copy is recognised.",
@@ -138,6 +153,7 @@ class Environment(models.Model):
             "lock_budget_s": self.lock_budget_s,
             "deadline_s": self.deadline_s,
             "isolation": self.isolation,
+            "findings_must_be_accepted": self.findings_must_be_accepted,
         }
 
 

@@ -125,10 +125,12 @@ def buttons_of(
     now: datetime,
     is_blocked: bool = False,
     is_left_half: bool = False,
+    has_open_findings: bool = False,
 ) -> Buttons:
     """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back.
 
-    ``is_blocked``: another run is live on the target; ``is_left_half``: what this one left there waits to be accepted.
+    ``is_blocked``: another run is live on the target; ``is_left_half``: what this one left there waits to be accepted;
+    ``has_open_findings``: the policy wants findings accepted first.
     """
     state = run.run_state
     mine = {item.decision for item in standing if item.person_id == rights.user_id}
@@ -139,11 +141,11 @@ def buttons_of(
         state is S.RUNNING and run.phase != Phase.VERIFY.value and run.cancel_requested_at is None
     )
     return Buttons(
-        approve=decides and state is S.AWAITING_APPROVAL and Decision.APPROVE not in mine,
+        approve=decides and state is S.AWAITING_APPROVAL and Decision.APPROVE not in mine and not has_open_findings,
         reject=decides and Decision.REJECT not in mine,
         take_back=state in DECIDABLE and Decision.APPROVE in mine,
         withdraw=state in BEFORE_START and (is_requester or rights.holds(Role.ADMINISTRATOR)),
-        start=state is S.APPROVED and rights.holds(Role.OPERATOR) and not expired and not is_blocked,
+        start=state is S.APPROVED and rights.holds(Role.OPERATOR) and not (expired or is_blocked or has_open_findings),
         cancel=can_stop and (is_requester or rights.holds(Role.OPERATOR)),
         verify_again=_waits_for_its_time(run, now) and (is_requester or rights.holds(Role.OPERATOR)),
         close_unknown=state is S.OUTCOME_UNKNOWN and not _is_being_read(run, now) and rights.holds(Role.ADMINISTRATOR),

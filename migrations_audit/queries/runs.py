@@ -18,6 +18,7 @@ from migrations_audit.models import (
 )
 from migrations_audit.models.approvals import Decision
 from migrations_audit.queries import attention, audit, leftovers, progress, rights, workers
+from migrations_audit.queries import findings as plan_findings
 from migrations_audit.states import RunState
 
 HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
@@ -90,6 +91,14 @@ class RunPage:
     observations: Sequence[Observation]
     entries: Sequence[Entry]
     rollbacks: Sequence[MigrationRun]
+    findings: Sequence[plan_findings.Standing]
+    may_accept: bool
+    """Whether this person may accept findings here."""
+
+    @property
+    def blocking(self) -> Sequence[plan_findings.Standing]:
+        """The findings because of which the plan is neither approved nor started."""
+        return [each for each in self.findings if each.blocks]
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         .first()
     )
     left = leftovers.of_newest_reading(run.target) if run.reason_code in leftovers.CODES else None
+    found = plan_findings.of_run(run, now=now)
     buttons = rights.buttons_of(
         run,
         rights=held,
@@ -128,6 +138,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         now=now,
         is_blocked=blocked_by is not None,
         is_left_half=left is not None and left.number == run.number,
+        has_open_findings=any(each.blocks for each in found),
     )
     approvers = rights.approvers_in([environment.pk]).get(environment.pk, {})
     slots = _slots(run, standing, approvers)
@@ -152,6 +163,10 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         observations=list(Observation.objects.filter(run=run).order_by("at", "id").defer("facts", "pending", "heads")),
         entries=_entries(run),
         rollbacks=list(MigrationRun.objects.filter(rolls_back=run).order_by("number")),
+        findings=found,
+        may_accept=bool(found)
+        and run.requester_id != user_id
+        and plan_findings.may_accept(user_id, run.target.project),
     )
 
 

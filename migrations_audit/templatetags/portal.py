@@ -64,6 +64,7 @@ OUTCOMES = {
 }
 SHORT_DIFFERENCE = 24
 WHOLE_OBJECTS = ("table ", "view ", "materialized view ", "enum ", "function ", "schema ", "extension ")
+SEVERITIES = {"error": ("bad", "cross"), "warning": ("warn", "alert"), "notice": ("calm", "info")}
 STEPS = {
     "waiting": ("dim", "dashed"),
     "running": ("busy", "play"),
@@ -131,6 +132,18 @@ def run_chip(run: MigrationRun) -> SafeString:
 def outcome_chip(evidence: Evidence) -> SafeString:
     """The outcome of one check."""
     return _chip(*OUTCOMES[evidence.outcome], evidence.get_outcome_display())
+
+
+@register.simple_tag
+def severity_chip(severity: str) -> SafeString:
+    """How much a finding weighs. A word that this version does not know looks like a warning."""
+    return _chip(*SEVERITIES.get(severity, SEVERITIES["warning"]), severity)
+
+
+@register.filter
+def severity_tone(severity: str) -> str:
+    """The tone of a finding."""
+    return SEVERITIES.get(severity, SEVERITIES["warning"])[0]
 
 
 @register.simple_tag
