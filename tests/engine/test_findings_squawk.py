@@ -11,8 +11,8 @@ from migrations_audit.engine.findings import rules, squawk
 from migrations_audit.severities import Severity
 
 
-def codes(sql: str, **asked: str) -> list[str]:
-    return [each.code for each in squawk.of_sql(sql, place="x", in_transaction=True, **asked)]
+def codes(sql: str) -> list[str]:
+    return [each.code for each in squawk.of_sql(sql, place="x", in_transaction=True)]
 
 
 TRIGGERS = [
