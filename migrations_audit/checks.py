@@ -20,8 +20,9 @@ APP: Final = "migrations_audit"
 APPEND_ONLY: Final = ("auditevent", "observation", "evidence", "catalog", "snapshot", "plan", "logline")
 GUARDS: Final = frozenset(
     {f"{table}_append_only" for table in APPEND_ONLY}
-    | {f"{table}_never_emptied" for table in (*APPEND_ONLY, "migrationrun", "approval")}
+    | {f"{table}_never_emptied" for table in (*APPEND_ONLY, "migrationrun", "approval", "findingacceptance")}
     | {"auditevent_check_link", "migrationrun_check", "migrationrun_keep", "approval_check", "approval_keep"}
+    | {"findingacceptance_check", "findingacceptance_keep"}
 )
 """The triggers that make a record a record. tests/project/test_system_checks.py compares them with the database's."""
 

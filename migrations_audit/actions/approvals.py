@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.contrib.auth import get_user_model
 
 from migrations_audit import access, hashchain, policy
-from migrations_audit.actions import audit, moves, rehearsals, runbooks, texts
+from migrations_audit.actions import audit, findings, moves, rehearsals, runbooks, texts
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Denied, Invalid
 from migrations_audit.models import Approval, MigrationRun, Rehearsal, Role
@@ -58,11 +58,12 @@ class ApprovalIncomplete(Denied):
 def approve(*, actor: Actor, number: int, digest: str, comment: str = "") -> Approval:
     """Approve exactly the plan with ``digest``. The run becomes approved when the policy's requirements are matched.
 
-    Raises SelfApproval, MachineApproval, MissingRole, PlanChanged, AlreadyDecided, ApprovalExpired, StaleRun.
+    Raises SelfApproval, MachineApproval, MissingRole, PlanChanged, AlreadyDecided, ApprovalExpired, FindingsOpen, StaleRun.
     """
     words = texts.check(comment, field="comment", longest=LONGEST_COMMENT)
     run = moves.lock(number)
     approval = _decide(run, actor=actor, decision=Decision.APPROVE, digest=digest, comment=words)
+    findings.check_open(run, now=approval.at)
     match = standing_match(run)
     audit.record_run(
         actor=actor,
@@ -144,7 +145,8 @@ def waiting_sentence(match: policy.Match) -> str:
 
 
 def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
-    """Raise unless the (locked) run's approvals carry a start now: same plan, not expired, requirements met by today's roles."""
+    """Raise unless the (locked) run's approvals carry a start now: same plan, not expired, requirements met by today's roles, and
+    no finding open that the policy wants accepted."""
     plan = run.plan
     if plan is None or plan.digest != digest or hashchain.digest(plan.body) != plan.digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
@@ -157,6 +159,7 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
         missing = ", ".join(str(item) for item in match.missing)
         raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}.")
     runbooks.check(run, rehearsals.check(run, run.target.environment, now=now, at_approval=False))
+    findings.check_open(run, now=now)
 
 
 def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:

@@ -70,7 +70,7 @@ class EnvironmentAdmin(RegistryAdmin):
         (
             "Approval",
             {
-                "fields": ["requirements", "approval_lifetime_s"],
+                "fields": ["requirements", "approval_lifetime_s", "findings_must_be_accepted"],
                 "description": "Any change here makes the approvals void that were given under the old policy.",
             },
         ),

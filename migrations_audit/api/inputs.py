@@ -117,6 +117,12 @@ class LogAsked(Query):
     limit: int = Field(1_000, ge=1, le=5_000)
 
 
+class FindingsAsked(Query):
+    format: Literal["json", "sarif", "junit"] = Field(
+        "json", description="sarif for code scanning, junit for what shows test results."
+    )
+
+
 class GateAsked(Query):
     target: Text = Field(description="project/environment/slug, or the target's id.")
     expect: Text = Field("head", description="head of the scripts, or a full revision id.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ninja import NinjaAPI
 
-from migrations_audit.api import audit, bearer, freezes, problems, runs, targets
+from migrations_audit.api import audit, bearer, findings, freezes, problems, runs, targets
 
 api = NinjaAPI(
     title="Opsportal",
@@ -18,5 +18,5 @@ api = NinjaAPI(
     auth=bearer.Bearer(),
 )
 problems.handle_in(api)
-for router in (targets.router, runs.router, freezes.router, audit.router):
+for router in (targets.router, runs.router, findings.router, freezes.router, audit.router):
     api.add_router("", router)

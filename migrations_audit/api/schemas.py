@@ -359,6 +359,36 @@ class Check(Schema):
     at: datetime
 
 
+class Acceptance(Schema):
+    """Who accepted a finding, why, and until when."""
+
+    person: str
+    reason: str
+    at: datetime
+    expires_at: datetime
+
+
+class Finding(Schema):
+    """One thing to know before the plan is approved."""
+
+    digest: str = Field(description="Names code, place and sentence.")
+    code: str
+    severity: str = Field(description="error, warning or notice.")
+    place: str
+    sentence: str
+    advice: str = Field(description="The safer way.")
+    must_be_accepted: bool = Field(
+        description="The environment's policy wants it accepted before the plan is approved."
+    )
+    acceptance: Acceptance | None = Field(description="The acceptance that counts for this run; null while it is open.")
+
+
+class Findings(Schema):
+    run: int
+    plan_digest: str
+    items: list[Finding] = Field(description="Worst first.")
+
+
 class RunEvidence(Schema):
     run: int
     verdict: Verdict

@@ -7,9 +7,10 @@ before, and the evidence names them afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from migrations_audit.engine import catalog, types
+from migrations_audit.engine.findings import finding
 from migrations_audit.errors import PortalError
 from migrations_audit.models import MigrationRun, Observation, Project
 
@@ -31,33 +32,26 @@ def check(run: MigrationRun, reading: types.Reading) -> None:
         )
 
 
-def findings(run: MigrationRun, reading: types.Reading, result: Sequence[str]) -> list[dict[str, Any]]:
+def findings(run: MigrationRun, reading: types.Reading, result: Sequence[str]) -> list[finding.Finding]:
     """What an approver has to know: which revisions count as applied afterwards, and how the catalog compares."""
     rows = ", ".join(sorted(result))
     place = run.target.label
-    told = [
-        {
-            "code": "adopts",
-            "severity": "warning",
-            "place": place,
-            "sentence": f"Nothing is executed. {run.target} is noted at {rows}, and Alembic will never execute what leads there.",
-        }
-    ]
+    sentence = f"Nothing is executed. {run.target} is noted at {rows}, and Alembic will never execute what leads there."
+    told = [finding.of("adopts", place, sentence)]
     reference = reference_of(run, result)
     if reference is None or reference.catalog is None:
         sentence = (
             f"No other target of this project was read at {rows}, so there is nothing to compare the catalog with."
         )
-        told.append({"code": "adopts_unseen", "severity": "warning", "place": place, "sentence": sentence})
-        return told
+        return [*told, finding.of("adopts_unseen", place, sentence)]
     seen = f"{reference.target}, read at {reference.at:%Y-%m-%d %H:%M} UTC"
     differences = compare(run, reference, reading.catalog)
     if not differences:
         sentence = f"The catalog equals that of {seen}."
-        return [*told, {"code": "adopts_same", "severity": "info", "place": place, "sentence": sentence}]
+        return [*told, finding.of("adopts_same", place, sentence)]
     more = f" and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
     sentence = f"The catalog differs from that of {seen}: {'; '.join(differences[:NAMED])}{more}."
-    return [*told, {"code": "adopts_different", "severity": "error", "place": place, "sentence": sentence}]
+    return [*told, finding.of("adopts_different", place, sentence)]
 
 
 def reference_of(run: MigrationRun, result: Sequence[str]) -> Observation | None:

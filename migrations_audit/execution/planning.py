@@ -12,7 +12,7 @@ from migrations_audit.actions import moves, plans
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import process, resolve, snapshot, types
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import adopting, commands, observing, places, runner_request, secrets_in_scripts
+from migrations_audit.execution import adopting, commands, finding, observing, places, runner_request
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.models import MigrationRun, Observation, Plan
 from migrations_audit.models.projects import Launcher
@@ -105,17 +105,7 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         ],
         sql=sql.sql or "",
         sql_reason=sql.reason,
-        findings=[
-            *_of_reading(look.observation),
-            *_of_engine(look.reading, resolution),
-            *_findings(look.scripts.graph, resolution),
-            *(
-                adopting.findings(run, look.reading, resolution.result)
-                if resolution.operation is Operation.ADOPT
-                else ()
-            ),
-            *secrets_in_scripts.findings(look.scripts.snapshot),
-        ],
+        findings=finding.of_plan(run, look, resolution, sql),
         identity=look.reading.identity.as_dict(),
         snapshot=look.scripts.snapshot,
         base_observation=look.observation,
@@ -176,56 +166,3 @@ def _refuse_unplannable(run: MigrationRun, observation: Observation, *, is_poole
             "does not promise: use a direct address.",
             code="pooler",
         )
-
-
-def _of_reading(observation: Observation) -> list[dict[str, Any]]:
-    """A plan may start from a version that went back, or from one that lacks tables; whoever approves it reads so."""
-    if observation.status not in (TargetStatus.REGRESSED, TargetStatus.TABLES_MISSING):
-        return []
-    place = observation.target.label
-    return [{"code": observation.status, "severity": "warning", "place": place, "sentence": observation.sentence}]
-
-
-def _of_engine(reading: types.Reading, resolution: types.Resolution) -> list[dict[str, Any]]:
-    """What this engine cannot promise, said once and not of every step."""
-    if reading.transactional_ddl or not resolution.steps:
-        return []
-    return [
-        {
-            "code": "ddl_not_rolled_back",
-            "severity": "warning",
-            "place": "",
-            "sentence": f"This engine cannot roll back DDL ({reading.engine.label}): if a revision fails, part of it stays, and "
-            "the run cannot simply be repeated.",
-        }
-    ]
-
-
-def _findings(graph: types.Graph, resolution: types.Resolution) -> list[dict[str, Any]]:
-    known = graph.by_id()
-    findings = [
-        {"code": problem.code, "severity": "warning", "place": problem.path, "sentence": problem.sentence}
-        for problem in graph.problems
-    ]
-    for step in resolution.steps:
-        if not step.transactional:
-            findings.append(
-                {
-                    "code": "not_transactional",
-                    "severity": "warning",
-                    "place": step.path,
-                    "sentence": f"{step.revision} works outside a transaction, or may do so. If it fails, part of it stays.",
-                }
-            )
-        if resolution.operation is not Operation.ADOPT and not known[step.revision].has_downgrade:
-            back = resolution.operation is Operation.ROLLBACK
-            findings.append(
-                {
-                    "code": "no_downgrade",
-                    "severity": "error" if back else "warning",
-                    "place": step.path,
-                    "sentence": f"{step.revision} has no downgrade; "
-                    + ("this rollback will fail there." if back else "it cannot be rolled back by Alembic."),
-                }
-            )
-    return findings

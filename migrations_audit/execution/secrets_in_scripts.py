@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from migrations_audit import masking
 from migrations_audit.engine import snapshot
+from migrations_audit.engine.findings import finding
 from migrations_audit.models import Snapshot
 
 MOST_LINES = 5
 ALEMBICS_OWN = (".ini", ".toml", ".cfg")
 
 
-def findings(stored: Snapshot) -> list[dict[str, Any]]:
+def findings(stored: Snapshot) -> list[finding.Finding]:
     """One finding for each file in which something stands in the place of a password. Its characters are in none of them."""
     files = snapshot.files(bytes(stored.archive))
     texts = {path: content.decode("utf-8", "replace") for path, content in files.items()}
     return [
-        {"code": "plain_secret", "severity": "warning", "place": path, "sentence": _sentence(path, lines)}
-        for path, lines in masking.plain_secrets(texts).items()
+        finding.of("plain_secret", path, _sentence(path, lines)) for path, lines in masking.plain_secrets(texts).items()
     ]
 
 

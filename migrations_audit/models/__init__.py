@@ -6,6 +6,7 @@ from migrations_audit.models.approvals import Approval
 from migrations_audit.models.audit import AuditEvent
 from migrations_audit.models.environments import Environment, Membership, Role, Tier
 from migrations_audit.models.evidence import Catalog, Evidence, Observation
+from migrations_audit.models.findings import FindingAcceptance
 from migrations_audit.models.plans import Plan, Snapshot
 from migrations_audit.models.projects import Project, Target
 from migrations_audit.models.rehearsals import Rehearsal, RevisionDelta
@@ -21,6 +22,7 @@ __all__ = [
     "Catalog",
     "Environment",
     "Evidence",
+    "FindingAcceptance",
     "Freeze",
     "LogLine",
     "Membership",

@@ -10,6 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from migrations_audit import policy
+from migrations_audit.severities import Severity
 from migrations_audit.states import Isolation, RehearsalDemand
 
 
@@ -31,6 +32,13 @@ class RehearsalDemandChoice(models.TextChoices):
     INFORM = RehearsalDemand.INFORM.value, "with each plan; it informs"
     TRIED = RehearsalDemand.TRIED.value, "with each plan, and it must not have failed; a copy may be unable to run it"
     PASSED = RehearsalDemand.PASSED.value, "with each plan, and it must have passed"
+
+
+class AcceptanceChoice(models.TextChoices):
+    """Which findings somebody must accept before a plan is approved."""
+
+    ERROR = Severity.ERROR.value, "errors"
+    WARNING = Severity.WARNING.value, "warnings and errors"
 
 
 class Role(models.TextChoices):
@@ -128,6 +136,13 @@ class Environment(models.Model):
         help_text="Where the worker finds the URL of a server on which it may create and drop databases for rehearsals: env:NAME "
         "or file:/path. Empty: a private one on the worker, made for each rehearsal.",
     )
+    findings_must_be_accepted = models.CharField(
+        "findings that must be accepted",
+        max_length=10,
+        choices=AcceptanceChoice.choices,
+        blank=True,
+        help_text="While such a finding of a plan stands open, it is neither approved nor started. Empty: findings only inform.",
+    )
     marks_targets = models.BooleanField(
         default=True,
         help_text="Write a row into a schema of the portal's own when a database is enrolled, so that a copy is recognised.",
@@ -167,6 +182,7 @@ class Environment(models.Model):
             "isolation": self.isolation,
             "rehearsal": self.rehearsal,
             "rehearsal_within_h": self.rehearsal_within_h,
+            "findings_must_be_accepted": self.findings_must_be_accepted,
         }
 
 

@@ -130,11 +130,12 @@ def buttons_of(
     is_blocked: bool = False,
     is_closed: bool = False,
     is_left_half: bool = False,
+    has_open_findings: bool = False,
 ) -> Buttons:
     """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back.
 
     ``is_blocked``: another run is live on the target; ``is_closed``: windows or a freeze keep it from starting;
-    ``is_left_half``: what this one left there waits to be accepted.
+    ``is_left_half``: what this one left there waits to be accepted; ``has_open_findings``: the policy wants findings accepted first.
     """
     state = run.run_state
     mine = {item.decision for item in standing if item.person_id == rights.user_id}
@@ -146,11 +147,11 @@ def buttons_of(
     )
     operates = state is S.APPROVED and rights.holds(Role.OPERATOR) and not expired
     return Buttons(
-        approve=decides and state is S.AWAITING_APPROVAL and Decision.APPROVE not in mine,
+        approve=decides and state is S.AWAITING_APPROVAL and Decision.APPROVE not in mine and not has_open_findings,
         reject=decides and Decision.REJECT not in mine,
         take_back=state in DECIDABLE and Decision.APPROVE in mine,
         withdraw=state in BEFORE_START and (is_requester or rights.holds(Role.ADMINISTRATOR)),
-        start=operates and not is_blocked and not is_closed,
+        start=operates and not (is_blocked or is_closed or has_open_findings),
         schedule=operates,
         unschedule=operates and run.scheduled_at is not None,
         cancel=can_stop and (is_requester or rights.holds(Role.OPERATOR)),

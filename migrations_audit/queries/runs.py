@@ -29,6 +29,7 @@ from migrations_audit.queries import (
     rights,
     workers,
 )
+from migrations_audit.queries import findings as plan_findings
 from migrations_audit.states import RunState
 
 HEAVY = ("plan__sql", "plan__sql_reason", "plan__body", "plan__steps", "plan__findings", "plan__options")
@@ -110,6 +111,14 @@ class RunPage:
     """The last reading before anything was sent: where a recovery would have to lead."""
     entries: Sequence[Entry]
     rollbacks: Sequence[MigrationRun]
+    findings: Sequence[plan_findings.Standing]
+    may_accept: bool
+    """Whether this person may accept findings here."""
+
+    @property
+    def blocking(self) -> Sequence[plan_findings.Standing]:
+        """The findings because of which the plan is neither approved nor started."""
+        return [each for each in self.findings if each.blocks]
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
     )
     left = leftovers.of_newest_reading(run.target) if run.reason_code in leftovers.CODES else None
     opening, closed_by = _opening(run, now=now)
+    found = plan_findings.of_run(run, now=now)
     buttons = rights.buttons_of(
         run,
         rights=held,
@@ -150,6 +160,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         is_blocked=blocked_by is not None,
         is_closed=bool(closed_by),
         is_left_half=left is not None and left.number == run.number,
+        has_open_findings=any(each.blocks for each in found),
     )
     approvers = rights.approvers_in([environment.pk]).get(environment.pk, {})
     slots = _slots(run, standing, approvers)
@@ -188,6 +199,10 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         stood=Observation.objects.filter(run=run, purpose="preflight", catalog__isnull=False).order_by("-id").first(),
         entries=_entries(run),
         rollbacks=list(MigrationRun.objects.filter(rolls_back=run).order_by("number")),
+        findings=found,
+        may_accept=bool(found)
+        and run.requester_id != user_id
+        and plan_findings.may_accept(user_id, run.target.project),
     )
 
 

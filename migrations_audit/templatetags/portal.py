@@ -64,6 +64,7 @@ OUTCOMES = {
 }
 SHORT_DIFFERENCE = 24
 WHOLE_OBJECTS = ("table ", "view ", "materialized view ", "enum ", "function ", "schema ", "extension ")
+SEVERITIES = {"error": ("bad", "cross"), "warning": ("warn", "alert"), "notice": ("calm", "info")}
 STEPS = {
     "waiting": ("dim", "dashed"),
     "running": ("busy", "play"),
@@ -165,6 +166,17 @@ def weight_chip(entry: Mapping[str, Any]) -> SafeString:
     """What a lock keeps others from."""
     tone, shape, words = WEIGHTS.get(entry["weight"][0], ("calm", "check", "blocks none"))
     return _chip(tone, shape, f"{words}, rewrites" if entry["rewritten"] else words)
+
+
+def severity_chip(severity: str) -> SafeString:
+    """How much a finding weighs. A word that this version does not know looks like a warning."""
+    return _chip(*SEVERITIES.get(severity, SEVERITIES["warning"]), severity)
+
+
+@register.filter
+def severity_tone(severity: str) -> str:
+    """The tone of a finding."""
+    return SEVERITIES.get(severity, SEVERITIES["warning"])[0]
 
 
 @register.simple_tag

@@ -16,6 +16,7 @@ _DRAWN = {
     "clock": f'{_ROUND}<path d="M8 4.6V8l2.4 1.6"/>',
     "question": '<path d="M8 1.6 14.4 8 8 14.4 1.6 8Z"/><path d="M6.5 6.6c0-2 3.1-2 3.1 0 0 1.2-1.6 1.2-1.6 2.5M8 11.2v.1"/>',
     "alert": '<path d="M8 1.9 14.6 13.6H1.4Z"/><path d="M8 6.2v3.4M8 11.6v.1"/>',
+    "info": f'{_ROUND}<path d="M8 7.4v3.6M8 4.9v.1"/>',
     "dashed": '<circle cx="8" cy="8" r="6.2" stroke-dasharray="2.4 2.5"/>',
     "fork": '<circle cx="4.2" cy="3.6" r="1.7"/><circle cx="11.8" cy="3.6" r="1.7"/><circle cx="8" cy="12.6" r="1.7"/>'
     '<path d="M4.2 5.3c0 3 3.8 2.4 3.8 5.6M11.8 5.3c0 3-3.8 2.4-3.8 5.6"/>',

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path
 
-from migrations_audit.web.views import audit, decisions, freezes, live, runs, schedules, targets
+from migrations_audit.web.views import audit, decisions, findings, freezes, live, runs, schedules, targets
 
 app_name = "web"
 _signed_in = admin.site.admin_view
@@ -25,6 +25,8 @@ urlpatterns = [
     path("runs/<int:number>/accept", _signed_in(decisions.accept_leftovers), name="accept_leftovers"),
     path("runs/<int:number>/rehearse", _signed_in(decisions.rehearse), name="rehearse"),
     path("runs/<int:number>/runbook", _signed_in(decisions.write_runbook), name="runbook"),
+    path("runs/<int:number>/findings/accept", _signed_in(findings.accept), name="accept_finding"),
+    path("runs/<int:number>/findings/take-back", _signed_in(findings.take_back), name="take_back_finding"),
     path("runs/<int:number>/live", _signed_in(live.fragment), name="live"),
     path("runs/<int:number>/events", live.events, name="events"),
     path("runs/<int:number>/log", _signed_in(live.log), name="log"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection, transaction
 
@@ -11,6 +13,7 @@ from migrations_audit.models import (
     AuditEvent,
     Catalog,
     Evidence,
+    FindingAcceptance,
     LogLine,
     MigrationRun,
     Observation,
@@ -31,7 +34,7 @@ RECORDS = [
     (Plan, "sql"),
     (LogLine, "text"),
 ]
-KEPT = [model for model, _ in RECORDS] + [MigrationRun, Approval]
+KEPT = [model for model, _ in RECORDS] + [MigrationRun, Approval, FindingAcceptance]
 
 
 @pytest.fixture
@@ -40,6 +43,17 @@ def history(db: None) -> MigrationRun:
     place = make_place()
     run = make_run(place, state="running")
     attempts.append_log(number=run.number, epoch=run.epoch, lines=[attempts.Line("portal", "Connected.")])
+    FindingAcceptance.objects.create(
+        project=place.project,
+        code="drop_table",
+        sentence="DROP TABLE a: A table is dropped.",
+        digest="0" * 64,
+        reason="It is empty.",
+        accepted_by=place.people["dba"],
+        accepted_by_name="dba",
+        at=run.requested_at,
+        expires_at=run.requested_at + timedelta(days=1),
+    )
     return finish(place, run)
 
 

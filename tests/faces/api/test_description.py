@@ -46,6 +46,7 @@ def test_the_schema_lists_the_endpoints(schema: dict[str, Any]) -> None:
         ("POST", "/api/v1/runs/{number}/verify-again"),
         ("POST", "/api/v1/runs/{number}/withdraw"),
         ("GET", "/api/v1/runs/{number}/log"),
+        ("GET", "/api/v1/runs/{number}/findings"),
         ("GET", "/api/v1/runs/{number}/evidence"),
         ("GET", "/api/v1/freeze"),
         ("GET", "/api/v1/audit/export"),

@@ -23,6 +23,8 @@ from tests.faces.api.caller import Caller, addresses
         "runs/{run}",
         "runs/{run}/log",
         "runs/{run}/evidence",
+        "runs/{run}/findings",
+        "runs/{run}/findings?format=sarif",
         "plans/{plan}",
         "gate?target={target}",
         "gate?target=market/production/main",

@@ -124,7 +124,7 @@ def test_findings_are_shown_with_their_place(place: people.Place, visitor: Visit
     draft = people.make_draft(place, findings=[finding])
     plans.record(actor=people.WORKER, number=asked.number, epoch=begun.epoch, draft=draft)
 
-    assert "warning No way back. no_downgrade in versions/003.py" in visitor("dba").get(f"/runs/{asked.number}/").words
+    assert "warning no_downgrade in versions/003.py No way back." in visitor("dba").get(f"/runs/{asked.number}/").words
 
 
 def test_a_verified_run_shows_every_check_and_the_reading_it_rests_on(place: people.Place, visitor: VisitorOf) -> None:

@@ -1,0 +1,182 @@
+"""Rules about one statement each: the codes that it breaks, from its words."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from migrations_audit.engine.findings.splitter import Statement, Token
+
+MOST_PARTS: Final = 100
+"""How many DELETEs and UPDATEs within one statement are looked at."""
+
+_OBJECTS: Final = frozenset(
+    {
+        "VIEW",
+        "MATERIALIZED",
+        "TYPE",
+        "FUNCTION",
+        "PROCEDURE",
+        "AGGREGATE",
+        "ROUTINE",
+        "SEQUENCE",
+        "EXTENSION",
+        "TRIGGER",
+    }
+    | {"POLICY", "DOMAIN", "RULE", "SERVER", "FOREIGN", "EVENT", "PUBLICATION", "SUBSCRIPTION", "OPERATOR", "COLLATION"}
+    | {"CAST", "LANGUAGE", "ROLE", "USER", "OWNED", "STATISTICS", "CONVERSION", "TEXT", "TRANSFORM", "ACCESS"}
+)
+_BEGINS_A_STATEMENT: Final = frozenset({"", "(", ")", ";", "ATOMIC"})
+_PARTS: Final = frozenset({"CONSTRAINT", "FOREIGN", "PRIMARY", "CHECK", "INDEX", "KEY"})
+"""What ALTER TABLE … DROP drops that is no column."""
+_ALWAYS_TRUE: Final = (["TRUE"], ["1", "=", "1"], ["1"])
+
+
+def drops(statement: Statement) -> Iterator[str]:
+    """DROP at the beginning."""
+    words = statement.words
+    if words[:1] != ("DROP",) or len(words) < 2:
+        return
+    kind = words[2] if words[1] in ("TEMPORARY", "FOREIGN") and len(words) > 2 else words[1]
+    if kind == "TABLE":
+        yield "drop_table"
+    elif kind in ("SCHEMA", "DATABASE", "TABLESPACE"):
+        yield "drop_schema"
+    elif words[1] in _OBJECTS:
+        yield "drop_object"
+
+
+def drops_within_an_alter(statement: Statement) -> Iterator[str]:
+    """DROP as an action of ALTER: a column, an attribute or a constraint. The word COLUMN may be left out."""
+    for action in _actions(statement):
+        after = next((word for word in action[1:] if word not in ("IF", "EXISTS")), "")
+        if action[:1] != ("DROP",):
+            continue
+        if after in _PARTS:
+            yield "drop_object"
+        elif statement.words[1] == "TABLE" or after == "ATTRIBUTE":
+            yield "drop_column" if after != "PARTITION" else "drop_table"
+
+
+def _actions(statement: Statement) -> Iterator[tuple[str, ...]]:
+    """The words of each action of an ALTER TABLE, DOMAIN or TYPE."""
+    words = statement.words
+    if words[:1] != ("ALTER",) or words[1:2] not in (("TABLE",), ("DOMAIN",), ("TYPE",)):
+        return
+    place = 2
+    while words[place : place + 1] in (("IF",), ("EXISTS",), ("ONLY",)):
+        place += 1
+    while words[place + 1 : place + 2] == (".",):
+        place += 2
+    action: list[str] = []
+    for token in statement.tokens[place + 1 :]:
+        if token.text == "," and token.depth == 0:
+            yield tuple(action)
+            action = []
+        elif token.text != "*" or action:
+            action.append(token.word)
+    yield tuple(action)
+
+
+def cascades(statement: Statement) -> Iterator[str]:
+    """CASCADE of a DROP or TRUNCATE; that of a foreign key's ON DELETE is another."""
+    words = statement.words
+    whole = words[:1] in (("DROP",), ("TRUNCATE",)) and words[-1:] == ("CASCADE",)
+    if whole or any(action[:1] == ("DROP",) and action[-1:] == ("CASCADE",) for action in _actions(statement)):
+        yield "drop_cascade"
+
+
+def truncates(statement: Statement) -> Iterator[str]:
+    """TRUNCATE."""
+    if statement.starts("TRUNCATE"):
+        yield "truncate"
+
+
+def changes_every_row(statement: Statement) -> Iterator[str]:
+    """DELETE and UPDATE without a WHERE, or with one that is always true; also within WITH."""
+    tokens = statement.tokens
+    candidates = [
+        place
+        for place, token in enumerate(tokens)
+        if token.word in ("DELETE", "UPDATE") and (tokens[place - 1].word if place else "") in _BEGINS_A_STATEMENT
+    ]
+    for place in candidates[:MOST_PARTS]:
+        own = list(_own_words(tokens[place:], tokens[place].depth))
+        if own[:2] == ["DELETE", "FROM"] and not _limits(own):
+            yield "delete_without_where"
+        if own[0] == "UPDATE" and "SET" in own and not _limits(own):
+            yield "update_without_where"
+    if len(candidates) > MOST_PARTS:
+        yield "lint_could_not_run"
+
+
+def _own_words(tokens: Sequence[Token], depth: int) -> Iterator[str]:
+    """The words up to the parenthesis or semicolon that ends this part, those of inner parentheses left out."""
+    for token in tokens:
+        if token.depth < depth or (token.depth == depth and token.text in (")", ";")):
+            return
+        if token.depth == depth:
+            yield token.word
+
+
+def _limits(words: Sequence[str]) -> bool:
+    """Whether there is a WHERE that leaves anything out."""
+    if "WHERE" not in words:
+        return False
+    place = list(words).index("WHERE") + 1
+    condition = list(words[place:])
+    if "RETURNING" in condition:
+        condition = condition[: condition.index("RETURNING")]
+    return condition not in _ALWAYS_TRUE
+
+
+def removes_protection(statement: Statement) -> Iterator[str]:
+    """Row level security switched off, and rights for everybody."""
+    words = statement.words
+    text = " ".join(words)
+    if words[:2] == ("ALTER", "TABLE") and (
+        "DISABLE ROW LEVEL SECURITY" in text or "NO FORCE ROW LEVEL SECURITY" in text
+    ):
+        yield "protection_removed"
+    if words[:1] == ("GRANT",) and ("TO", "PUBLIC") in itertools.pairwise(words):
+        yield "protection_removed"
+
+
+def rewrites_or_locks(statement: Statement) -> Iterator[str]:
+    """VACUUM FULL and CLUSTER write a table anew; LOCK locks it by name."""
+    words = statement.words
+    if words[:1] == ("CLUSTER",) or (words[:1] == ("VACUUM",) and "FULL" in words):
+        yield "rewrites_table"
+    if words[:1] == ("LOCK",):
+        yield "explicit_lock"
+
+
+def created_table(statement: Statement) -> str:
+    """The name of the table that the statement creates, as PostgreSQL stores it; empty for others."""
+    words = statement.words
+    if words[:1] != ("CREATE",) or "TABLE" not in words[1:4]:
+        return ""
+    place = words.index("TABLE") + 1
+    if words[place : place + 3] == ("IF", "NOT", "EXISTS"):
+        place += 3
+    return _name_at(statement.tokens, place)
+
+
+def referenced_tables(statement: Statement) -> Iterator[str]:
+    """The names behind REFERENCES."""
+    for place, word in enumerate(statement.words):
+        if word == "REFERENCES":
+            yield _name_at(statement.tokens, place + 1)
+
+
+def _name_at(tokens: Sequence[Token], place: int) -> str:
+    """The name that begins there, with its schema if it has one."""
+    parts = []
+    while place < len(tokens) and tokens[place].is_name:
+        text = tokens[place].text
+        parts.append(text[1:-1].replace('""', '"') if text[:1] == '"' else text.lower())
+        if place + 1 >= len(tokens) or tokens[place + 1].text != ".":
+            break
+        place += 2
+    return ".".join(parts)
