@@ -135,7 +135,8 @@ def buttons_of(
     """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back.
 
     ``is_blocked``: another run is live on the target; ``is_closed``: windows or a freeze keep it from starting;
-    ``is_left_half``: what this one left there waits to be accepted; ``has_open_findings``: the policy wants findings accepted first.
+    ``is_left_half``: what this one left there waits to be accepted; ``has_open_findings``: the policy
+    wants findings accepted first.
     """
     state = run.run_state
     mine = {item.decision for item in standing if item.person_id == rights.user_id}
