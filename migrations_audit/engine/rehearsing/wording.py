@@ -18,6 +18,8 @@ _PIECES: Final = re.compile(
     | (?P<tag> \$(?:[^\W\d]\w*)?\$ ) (?P<body> .*? ) (?P=tag)
     """
 )
+_SPACE: Final = "\x1a"
+"""Stands for a space in a quoted name, in which no words are looked for."""
 _NAME: Final = r'(?:"(?:[^"]|"")*"|[\w$]+)'
 _QUALIFIED: Final = rf"(?:{_NAME} ?\. ?)?({_NAME})"
 _CHANGE: Final = re.compile(
@@ -81,7 +83,7 @@ def _parts(text: str) -> list[_Part]:
 
     def plain(found: re.Match[str]) -> str:
         if found["name"]:
-            return found["name"].replace(";", "_")
+            return found["name"].replace(";", "_").replace(" ", _SPACE)
         if found["tag"]:
             bodies.append(found["body"])
             return f" $BODY{len(bodies) - 1}$ "
@@ -96,4 +98,4 @@ def _parts(text: str) -> list[_Part]:
 
 
 def _stored(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+    return name[1:-1].replace('""', '"').replace(_SPACE, " ") if name.startswith('"') else name.lower()
