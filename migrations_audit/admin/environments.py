@@ -78,8 +78,8 @@ class EnvironmentAdmin(RegistryAdmin):
             "Rehearsal",
             {
                 "fields": ["rehearsal", "rehearsal_within_h", "scratch_reference"],
-                "description": "A worker copies the target's schema, without data, and plays the plan there: what it "
-                "executes, locks and changes, and whether it can be taken back.",
+                "description": "A worker copies the target's schema, without data, and plays the plan there: what it executes, "
+                "locks and changes, and whether it can be taken back.",
             },
         ),
         (

@@ -87,6 +87,12 @@ def table_of(part: str) -> str:
     return ".".join(re.findall(_IDENTIFIER, part)[:-1])
 
 
+def names(qualified: str) -> tuple[str, ...]:
+    """The parts of a qualified name as they are stored: ``public``, ``Orders`` for ``public."Orders"``."""
+    parts = re.findall(_IDENTIFIER, qualified)
+    return tuple(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
+
+
 def _rows(connection: psycopg.Connection[TupleRow], query: sql.Composed) -> list[TupleRow]:
     # The rows come from the snapshot, but PostgreSQL writes the definitions from what is true now: of an object dropped
     # meanwhile it tells nothing, or that it cannot find it.

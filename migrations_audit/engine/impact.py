@@ -56,6 +56,8 @@ _STANDBYS: Final[LiteralString] = """
            extract(epoch FROM replay_lag)::float8 AS lag_s
       FROM pg_stat_replication ORDER BY 1 LIMIT %(most)s
 """
+_AS_THEY_ARE: Final = ("name", "relation")
+"""Names of relations are compared with those that the copy told; who shows them makes them fit to show."""
 _SEES_OTHERS: Final[LiteralString] = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
 
 
@@ -101,4 +103,10 @@ def read(url: TargetUrl, *, names: Sequence[str], application_name: str) -> Impa
 
 def _rows(cursor: psycopg.Cursor[DictRow], query: LiteralString, values: dict[str, Any]) -> list[dict[str, Any]]:
     rows = cursor.execute(query, values).fetchall()
-    return [{name: clean(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
+    return [
+        {
+            name: clean(value) if isinstance(value, str) and name not in _AS_THEY_ARE else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]

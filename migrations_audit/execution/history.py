@@ -114,8 +114,9 @@ def _applied_in_order(graph: types.Graph, rows: tuple[str, ...]) -> list[types.R
 
 def _deltas(subject: Target, files: Mapping[str, str]) -> dict[str, list[dict[str, str]]]:
     """The newest delta of each revision in exactly this file."""
-    rows = RevisionDelta.objects.filter(project=subject.project_id, revision__in=files).order_by("pk")
-    return {row.revision: row.changes for row in rows if files[row.revision] == row.sha256}
+    rows = RevisionDelta.objects.filter(project=subject.project_id, revision__in=files, sha256__in=set(files.values()))
+    newest = rows.order_by("revision", "sha256", "-pk").distinct("revision", "sha256")
+    return {row.revision: row.changes for row in newest if files[row.revision] == row.sha256}
 
 
 def _listed(names: Sequence[str]) -> str:

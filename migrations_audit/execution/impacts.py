@@ -12,6 +12,9 @@ from migrations_audit.errors import PortalError
 from migrations_audit.execution.blocking import shape
 
 APPLICATION = "opsportal/impact"
+MOST_ENTRIES = 200
+MOST_RELATIONS = 500
+LONGEST_QUERY = 2_000
 
 
 def read(url: TargetUrl, there: Pass) -> dict[str, Any]:
@@ -22,5 +25,7 @@ def read(url: TargetUrl, there: Pass) -> dict[str, Any]:
     except PortalError as error:
         found = impact.Impact(problem=error.message).as_dict()
     for row in (*found["holders"], *found["long"]):
-        row["query"] = shape(row["query"])
-    return {**found, "forecast": [entry.as_dict() for entry in forecast.forecast(there.steps, found)]}
+        row["query"] = shape(row["query"])[:LONGEST_QUERY]
+    entries = forecast.forecast(there.steps, found)
+    found["relations"] = found["relations"][:MOST_RELATIONS]
+    return {**found, "forecast": [entry.as_dict() for entry in entries[:MOST_ENTRIES]]}

@@ -31,14 +31,14 @@ class Interrupted(PortalError):
 
 @dataclass(frozen=True)
 class Played:
-    """``back`` holds, by revision, the step that took it back; ``stuck`` why it could not be taken back.
+    """``back`` holds, by revision, the step that took it back; ``stuck`` the pass that ended in it without taking it back.
 
     ``no_way_back`` says why no way back was played at all; ``again`` is the plan once more after the way back.
     """
 
     there: Pass
     back: Mapping[str, Step]
-    stuck: Mapping[str, str]
+    stuck: Mapping[str, Pass]
     no_way_back: str
     again: Pass | None
 
@@ -105,14 +105,14 @@ class Player:
             raise resolve.RevisionRefused("another_way", "The way back passes other revisions than the plan.")
         return way
 
-    def _around(self, forward: types.Resolution, played: Pass, back: dict[str, Step]) -> dict[str, str]:
+    def _around(self, forward: types.Resolution, played: Pass, back: dict[str, Step]) -> dict[str, Pass]:
         """Meet those that a failed downgrade hid: go only as far as below it on a fresh copy, and back from there."""
-        stuck: dict[str, str] = {}
+        stuck: dict[str, Pass] = {}
         for _ in range(MOST_ROUNDS):
             failed = next((step.revision for step in played.steps if not step.ended), None)
             if failed is None:
                 break
-            stuck[failed] = played.problem
+            stuck[failed] = played
             ids = [step.revision for step in forward.steps]
             below = ids[: ids.index(failed)] if failed in ids else []
             if not below or forward.operation is not Operation.UPGRADE:
@@ -158,16 +158,19 @@ class Player:
         )
         if self.heartbeat.stop_reason() is not None:
             raise Interrupted("The rehearsal was ended: its run no longer waits for it, or another worker has it.")
-        return follower.finish(problem=_problem(ended)), follower.catalog
+        return follower.finish(*self._problem(ended)), follower.catalog
 
     def _limits(self) -> types.RunLimits:
         limits = runner_request.limits(self.plan)
         return replace(limits, deadline_s=min(limits.deadline_s, LONGEST_S))
 
-
-def _problem(ended: types.RunnerExit) -> str:
-    if (ended.exit_code, ended.ended_by) == (0, "itself"):
-        return ""
-    if ended.ended_by == "deadline":
-        return f"It took longer than a rehearsal may ({LONGEST_S} s, or the environment's deadline)."
-    return f"The runner ended with code {ended.exit_code} ({ended.ended_by})."
+    def _problem(self, ended: types.RunnerExit) -> tuple[str, str]:
+        """A code, and a sentence about how the process ended; both empty when it ended well."""
+        if (ended.exit_code, ended.ended_by) == (0, "itself"):
+            return "", ""
+        if ended.ended_by != "deadline":
+            code = "protocol" if ended.ended_by == "protocol" else "runner_ended"
+            return code, f"The runner ended with code {ended.exit_code} ({ended.ended_by})."
+        if runner_request.limits(self.plan).deadline_s > LONGEST_S:
+            return "too_long", f"It took longer than a rehearsal may ({LONGEST_S} s)."
+        return "deadline", f"It took longer than the environment's deadline, {self._limits().deadline_s} s."

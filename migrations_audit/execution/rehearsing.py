@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from migrations_audit.actions import attempts, rehearsals
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import catalog, types
 from migrations_audit.engine.rehearsing import copying, grading
-from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch, Step
+from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch, Statement, Step
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import impacts, observing, places, planning, scratches
 from migrations_audit.execution.heartbeat import Heartbeat
@@ -40,8 +39,13 @@ OF_THE_RUNNER: Final = (
     "settings_not_in_force",
     "plan_differs",
     "connection_failed",
+    "protocol",
+    "too_long",
 )
 MOST_STATEMENTS: Final = 2_000
+MOST_TEXT: Final = 1_000_000
+"""Statements, and characters of them, that are kept of a whole rehearsal: a page shows them."""
+MOST_CHANGES_SHOWN: Final = 500
 
 
 class CannotRehearse(PortalError):
@@ -59,6 +63,7 @@ def rehearse(*, rehearsal_id: int, worker_name: str) -> Rehearsal | None:
     actor = worker(worker_name)
     rehearsal = rehearsals.claim(actor=actor, rehearsal_id=rehearsal_id)
     if rehearsal is None:
+        scratches.clear_up(rehearsal_id)
         return None
     held = {"rehearsal_id": rehearsal.pk, "epoch": rehearsal.epoch}
     with Heartbeat(name=str(rehearsal), renew=lambda: _lease(**held)) as heartbeat:
@@ -100,27 +105,25 @@ def _play(
     reading = _fit_to_copy(rehearsal, look)
     with (
         scratches.server_for(run.target.environment) as scratch,
-        tempfile.TemporaryDirectory(prefix="opsportal-rehearsal-") as place,
+        scratches.folder() as place,
     ):
-        name = scratches.copy_name(run.target, scratch, number=rehearsal.pk)
-        kept = f"opsportal_kept_{rehearsal.pk}"
+        name, kept = scratches.names(rehearsal, scratch)
         try:
             copy = copying.make(
                 source=places.url_of(run.target),
                 reading=reading,
                 scratch=scratch,
-                folder=Path(place),
+                folder=place,
                 version_table=run.target.project.version_table,
                 version_schema=run.target.project.version_table_schema,
                 application_name=APPLICATION,
                 name=name,
             )
             copying.keep(copy, scratch, name=kept)
-            player = _player(rehearsal, scratch, copy, kept, Path(place), heartbeat)
+            player = _player(rehearsal, scratch, copy, kept, place, heartbeat)
             played = player.play()
         finally:
-            if not scratch.private:
-                copying.drop([name, kept], scratch)
+            scratches.drop(scratch, rehearsal, epochs=range(1, rehearsal.epoch + 1))
         return _result(_Stage(rehearsal, look, copy, scratch, player), played)
 
 
@@ -170,7 +173,8 @@ def _player(rehearsal: Rehearsal, scratch: Scratch, copy: Copy, kept: str, place
 def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[Mapping[str, Any]]]:
     plan, there = stage.rehearsal.plan, played.there
     graded = _grades(stage, played)
-    steps = [_shown(step, graded.get(step.revision), plan) for step in there.steps]
+    room = _Room()
+    steps = [_shown(step, graded.get(step.revision), plan, room) for step in there.steps]
     outcome, code, sentence = _verdict(stage, there)
     worst = grading.worst(item.grade for item in graded.values()) if there.came_to_its_end else None
     passed = outcome is Outcome.PASSED
@@ -199,9 +203,10 @@ def _verdict(stage: _Stage, there: Pass) -> tuple[Outcome, str, str]:
     plan, copy = stage.rehearsal.plan, stage.copy
     if not there.came_to_its_end:
         at = next((f" in {step.revision}" for step in there.steps if not step.ended), "")
-        why = _OF_THE_COPY.get(there.sqlstate, "")
-        if why or copy.problems or there.code in OF_THE_RUNNER:
-            because = why or "the copy is not like its target, or could not be used as its target is"
+        because = _of_the_copy(there)
+        if copy.problems and not because:
+            because = "the copy is not like its target"
+        if because:
             return (
                 Outcome.COULD_NOT_RUN,
                 there.code or "not_played",
@@ -237,10 +242,15 @@ def _grades(stage: _Stage, played: Played) -> dict[str, grading.Graded]:
         if played.no_way_back:
             graded[step.revision] = grading.Graded(Grade.UNTESTED, (played.no_way_back,))
             continue
+        stuck = played.stuck.get(step.revision)
+        if stuck is not None and (unclear := _of_the_copy(stuck)):
+            reason = f"Its downgrade did not come to its end on the copy, and {unclear}: {stuck.problem}"
+            graded[step.revision] = grading.Graded(Grade.UNTESTED, (reason,))
+            continue
         graded[step.revision] = grading.grade(
             step,
             played.back.get(step.revision),
-            problem=played.stuck.get(step.revision, ""),
+            problem=stuck.problem if stuck is not None else "",
             has_downgrade=known[step.revision]["has_downgrade"],
             version_table=table,
         )
@@ -254,12 +264,38 @@ def _not_again(graded: dict[str, grading.Graded], again: Pass | None) -> dict[st
     failed = next((step.revision for step in again.steps if not step.ended), "")
     if failed in graded:
         reason = f"Applied again after its downgrade, it failed on the copy: {again.problem}"
-        graded[failed] = grading.Graded(Grade.LOSSY, (*graded[failed].reasons, reason))
+        graded[failed] = grading.worse(graded[failed], grading.Graded(Grade.LOSSY, (reason,)))
     return graded
 
 
-def _shown(step: Step, graded: grading.Graded | None, plan: Plan) -> dict[str, Any]:
+def _of_the_copy(ended: Pass) -> str:
+    """Why a pass that did not come to its end says nothing about the target, or nothing."""
+    if ended.code in OF_THE_RUNNER:
+        return "the copy could not be used as its target is"
+    return _OF_THE_COPY.get(ended.sqlstate, "")
+
+
+class _Room:
+    """How many statements, and how much of their text, may still be kept."""
+
+    def __init__(self) -> None:
+        self._statements, self._text = MOST_STATEMENTS, MOST_TEXT
+
+    def take(self, statements: Sequence[Statement]) -> list[dict[str, Any]]:
+        """Those of a step that are kept."""
+        kept: list[dict[str, Any]] = []
+        for each in statements:
+            self._statements -= 1
+            self._text -= len(each.text) + sum(len(lock.relation) for lock in each.locks)
+            if self._statements < 0 or self._text < 0:
+                break
+            kept.append(each.as_dict())
+        return kept
+
+
+def _shown(step: Step, graded: grading.Graded | None, plan: Plan, room: _Room) -> dict[str, Any]:
     known = plan.step_for(step.revision) or {}
+    kept = room.take(step.statements)
     return {
         "revision": step.revision,
         "message": known.get("message", ""),
@@ -267,9 +303,9 @@ def _shown(step: Step, graded: grading.Graded | None, plan: Plan) -> dict[str, A
         "ms": step.ms,
         "ended": step.ended,
         "autocommit_blocks": step.autocommit_blocks,
-        "statements": [each.as_dict() for each in step.statements[:MOST_STATEMENTS]],
-        "more_statements": max(0, len(step.statements) - MOST_STATEMENTS),
-        "changes": catalog.readable(step.changes),
+        "statements": kept,
+        "more_statements": len(step.statements) - len(kept),
+        "changes": catalog.readable(step.changes[:MOST_CHANGES_SHOWN]),
         "grade": graded.grade.value if graded else "",
         "reasons": list(graded.reasons) if graded else [],
     }

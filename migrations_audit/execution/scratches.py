@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from migrations_audit.engine import references, target, urls
+from migrations_audit.engine.rehearsing import copying
 from migrations_audit.engine.rehearsing.types import Scratch
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import places
-from migrations_audit.models import Environment, Target, Tier
+from migrations_audit.models import Environment, Rehearsal, Target, Tier
 from migrations_audit.states import Engine
+
+logger = logging.getLogger(__name__)
+
+PREFIX: Final = "opsportal-rehearsal-"
+LEFT_AFTER_S: Final = 86_400
 
 
 class NoScratch(PortalError):
@@ -76,6 +86,47 @@ def _given(environment: Environment) -> Scratch:
     return Scratch(owner=url, private=False)
 
 
-def copy_name(subject: Target, scratch: Scratch, *, number: int) -> str:
-    """What the copy is called: on a private server as its target, elsewhere so that two rehearsals never meet."""
-    return places.url_of(subject).database if scratch.private else f"opsportal_rehearsal_{number}"
+def names(rehearsal: Rehearsal, scratch: Scratch) -> tuple[str, str]:
+    """What the copy and its untouched twin are called: on a private server as the target is, elsewhere so that two never meet.
+
+    Not even a worker that was taken for lost meets the one that took its rehearsal over.
+    """
+    copy, kept = _names(rehearsal.pk, rehearsal.epoch)
+    return (places.url_of(rehearsal.run.target).database if scratch.private else copy), kept
+
+
+def drop(scratch: Scratch, rehearsal: Rehearsal, *, epochs: Iterable[int]) -> None:
+    """Remove the copies of these attempts from a shared server; a private one goes with all it has. A failure is only logged."""
+    if scratch.private:
+        return
+    try:
+        copying.drop([name for epoch in epochs for name in _names(rehearsal.pk, epoch)], scratch)
+    except PortalError as error:
+        logger.warning("Copies of %s are still on %s: %s", rehearsal, scratch.owner.display(), error.message)
+
+
+def clear_up(rehearsal_id: int) -> None:
+    """Remove the copies that lost workers left on a shared server, once their rehearsal has ended."""
+    rehearsal = Rehearsal.objects.select_related("run__target__environment").get(pk=rehearsal_id)
+    environment = rehearsal.run.target.environment
+    if not rehearsal.has_ended or not rehearsal.epoch or not environment.scratch_reference:
+        return
+    try:
+        drop(_given(environment), rehearsal, epochs=range(1, rehearsal.epoch + 1))
+    except PortalError as error:
+        logger.warning("Copies of %s may be left on the server for copies: %s", rehearsal, error.message)
+
+
+def _names(number: int, epoch: int) -> tuple[str, str]:
+    return f"opsportal_rehearsal_{number}_{epoch}", f"opsportal_kept_{number}_{epoch}"
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder for one rehearsal. Those that killed workers left a day ago are removed first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if left.stat().st_uid == os.geteuid() and time.time() - left.stat().st_mtime > LEFT_AFTER_S:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as made:
+        yield Path(made)

@@ -39,7 +39,7 @@ MAX_MESSAGE = 8_000
 MAX_STATEMENT_EVENTS = 10_000  # a data revision may execute millions; the rest is only counted
 SQL_PIECE = 200_000
 MAX_LOOKS = 2_000  # of a rehearsal, after a statement; afterwards it looks at the end of each step only
-INSPECTION_PIECE = 100_000
+INSPECTION_PIECE = 200_000
 OPEN_FILES = 1_024
 FILE_BYTES = 1024**3
 FIRST = 1  # the first process of a namespace
@@ -765,6 +765,8 @@ class Inspection:
         self._looks += 1
         if self._looks <= MAX_LOOKS:
             self._ask(connection, self._of_statement, {"when": "statement", **facts})
+        elif self._looks == MAX_LOOKS + 1:
+            self._events.emit("looks_ended")
 
     def after_step(self, connection: Any, **facts: Any) -> None:
         self._ask(connection, self._of_step, {"when": "step", **facts})
@@ -787,17 +789,11 @@ class Inspection:
             self._events.emit("not_inspected", **described(error))
 
     def _tell(self, facts: Facts, changed: set[tuple[str, ...]]) -> None:
-        """In pieces: a line may not become too long."""
-        piece: list[tuple[str, ...]] = []
-        length = 0
-        for row in sorted(changed):
-            piece.append(row)
-            length += sum(map(len, row))
-            if length > INSPECTION_PIECE:
-                self._events.emit("inspected", rows=piece, **facts)
-                piece, length = [], 0
-        if piece:
-            self._events.emit("inspected", rows=piece, **facts)
+        """Packed, so that nobody masks a word in a definition; in pieces, because a line may not become too long."""
+        packed = json.dumps(sorted(changed)).encode().hex() if changed else ""
+        for begin in range(0, len(packed), INSPECTION_PIECE):
+            piece = packed[begin : begin + INSPECTION_PIECE]
+            self._events.emit("inspected", packed=piece, more=begin + INSPECTION_PIECE < len(packed), **facts)
 
 
 # --- steps, statements and commits ---

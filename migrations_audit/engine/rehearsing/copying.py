@@ -2,6 +2,8 @@
 
 The role that migrates is no superuser on the copy, whatever it is on the target: a superuser may start programs on the server's
 host, which is the worker's. Restored is with pg_restore, not psql: a hostile target could put psql's own commands into a dump.
+The server's owner asks with a pinned search path only, because the copy's own functions must never be executed as the owner. User
+mappings are left out: a copy must not reach the servers that its target reaches.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import contextlib
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,14 +35,22 @@ DUMP_TIMEOUT_S: Final = 300.0
 MAX_DUMP_BYTES: Final = 256 * 1024**2
 LOCK_WAIT_MS: Final = 2_000
 MOST_PROBLEMS: Final = 20
+MOST_DIFFERENCES: Final = 200
+LONGEST_PROBLEM: Final = 300
+MOST_ROLES: Final = 2_000
+SAFE_CREATEROLE: Final = 160_000
+"""Before PostgreSQL 16 a role that may create roles may grant itself those that start programs on the server's host."""
+OWNERS_SETTINGS: Final = "-c search_path=pg_catalog,pg_temp -c statement_timeout=120000"
 CONNECT_TIMEOUT_S: Final = 5.0
+MAX_LIST_BYTES: Final = 32 * 1024**2
+_IS_MAPPING: Final = re.compile(rb"\d+; \d+ \d+ USER MAPPING ")
 
 _ROLE: Final[LiteralString] = """
-    SELECT r.rolcreatedb, r.rolcreaterole, current_setting('search_path'),
-           ARRAY(SELECT o.rolname::text FROM pg_roles o WHERE o.rolname !~ '^pg_' AND o.oid <> r.oid ORDER BY 1),
-           ARRAY(SELECT o.rolname::text FROM pg_roles o WHERE o.rolname !~ '^pg_' AND o.oid <> r.oid
-                    AND NOT o.rolsuper AND pg_has_role(r.oid, o.oid, 'MEMBER') ORDER BY 1)
-      FROM pg_roles r WHERE r.rolname = current_user
+    SELECT r.rolcreatedb, r.rolcreaterole, pg_catalog.current_setting('search_path'),
+           ARRAY(SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.rolname !~ '^pg_' AND o.oid <> r.oid ORDER BY 1),
+           ARRAY(SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.rolname !~ '^pg_' AND o.oid <> r.oid
+                    AND NOT o.rolsuper AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER') ORDER BY 1)
+      FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
 """
 
 
@@ -73,30 +84,29 @@ def make(
 ) -> Copy:
     """Copy the schema of ``source`` to ``scratch`` and set the version rows that ``reading`` found.
 
-    ``folder`` takes the dump, which has passwords in no form. ``name`` is the copy's on a shared server; a private one gives it
+    ``folder`` takes the dump for as long as it is needed. ``name`` is the copy's on a shared server; a private one gives it
     the target's own name and the target's roles. Raises NoCopy and CannotRead. The target is only read: pg_dump holds
     AccessShare locks on its tables, and waits two seconds at most for one.
     """
     role = _role_of(source, application_name)
     dump = folder / "schema.dump"
-    _dump(source, scratch, dump, application_name)
-    url = _database(scratch, source, reading, role, name)
-    problems = [*_extensions(scratch, url, reading), *_restore(url, scratch, dump, role=role)]
     try:
-        with session.connect(
-            url, application_name=application_name, connect_timeout_s=CONNECT_TIMEOUT_S, deadline_s=60
-        ) as own:
-            if reading.revisions:
-                _note_revisions(own, reading.revisions, version_table, version_schema)
-        with _as_owner(scratch, url.database) as owner:
-            inspection.install(owner)
-        copied = target.read(
-            url, version_table=version_table, version_schema=version_schema, application_name=application_name
-        )
-    except psycopg.Error as error:
-        raise NoCopy(f"The copy's schema is there, but its version rows are not: {_words(error)}") from error
-    differences = tuple(catalog.readable(catalog.diff(reading.catalog, copied.catalog)))
-    return Copy(url, copied.identity, copied.catalog, differences, tuple(problems[:MOST_PROBLEMS]))
+        _dump(source, scratch, dump, application_name)
+        url = _database(scratch, source, role, name)
+        problems = [*_extensions(scratch, url, reading), *_restore(url, scratch, dump)]
+    finally:
+        dump.unlink(missing_ok=True)
+    if reading.revisions:
+        _note_revisions(url, reading.revisions, version_table, version_schema, application_name)
+    with _as_owner(scratch, url.database) as owner:
+        inspection.install(owner)
+    copied = target.read(
+        url, version_table=version_table, version_schema=version_schema, application_name=application_name
+    )
+    differences = catalog.readable(catalog.diff(reading.catalog, copied.catalog))
+    return Copy(
+        url, copied.identity, copied.catalog, _first(differences, MOST_DIFFERENCES), _first(problems, MOST_PROBLEMS)
+    )
 
 
 def keep(copy: Copy, scratch: Scratch, *, name: str) -> None:
@@ -115,7 +125,7 @@ def renew(copy: Copy, scratch: Scratch, *, kept: str) -> Copy:
 
 
 def _twin(scratch: Scratch, *, of: str, name: str, user: str) -> None:
-    with _as_owner(scratch, scratch.owner.database) as owner:
+    with _as_owner(scratch, _beside(scratch, of, name)) as owner:
         owner.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
                 sql.Identifier(name), sql.Identifier(of), sql.Identifier(user)
@@ -125,9 +135,14 @@ def _twin(scratch: Scratch, *, of: str, name: str, user: str) -> None:
 
 def drop(names: Sequence[str], scratch: Scratch) -> None:
     """Remove copies from a shared server, with whatever is still connected to them."""
-    with _as_owner(scratch, scratch.owner.database) as owner:
+    with _as_owner(scratch, _beside(scratch, *names)) as owner:
         for name in names:
             owner.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _beside(scratch: Scratch, *names: str) -> str:
+    """A database from which the ones with these names can be made and dropped."""
+    return scratch.owner.database if scratch.owner.database not in names else "template1"
 
 
 def relations(copy: Copy, scratch: Scratch) -> dict[str, str]:
@@ -143,53 +158,68 @@ def _role_of(source: TargetUrl, application_name: str) -> _Role:
         row = connection.execute(_ROLE).fetchone()
     if row is None:
         raise NoCopy(f"{source.display()} does not know its own role.")
-    return _Role(*row)
+    role = _Role(*row)
+    if len(role.others) > MOST_ROLES:
+        raise NoCopy(
+            f"The server of {source.display()} has {len(role.others)} roles, more than are copied ({MOST_ROLES})."
+        )
+    return role
 
 
 def _dump(source: TargetUrl, scratch: Scratch, dump: Path, application_name: str) -> None:
     command = [
         _program(scratch, "pg_dump"), "--schema-only", "--format=custom", "--no-owner", "--no-privileges", "--no-comments",
         "--no-security-labels", "--no-tablespaces", "--no-publications", "--no-subscriptions", "--exclude-schema=opsportal",
-        f"--lock-wait-timeout={LOCK_WAIT_MS}", "--file", str(dump), "--dbname", _conninfo(source, application_name),
+        "--no-password", f"--lock-wait-timeout={LOCK_WAIT_MS}", "--file", str(dump),
+        "--dbname", _conninfo(source, application_name),
     ]  # fmt: skip
     said = _run(command, source, dump.parent)
     if said.code:
         raise NoCopy(f"The schema of {source.display()} was not dumped: {_last_lines(said.stderr, source)}")
 
 
-def _restore(url: TargetUrl, scratch: Scratch, dump: Path, *, role: _Role) -> list[str]:
-    command = [
-        _program(scratch, "pg_restore"),
-        "--no-owner",
-        "--no-privileges",
-        "--dbname",
-        _conninfo(url, "pg_restore"),
+def _restore(url: TargetUrl, scratch: Scratch, dump: Path) -> list[str]:
+    """Restore all but user mappings, which hold passwords of other servers. Returns what the copy's server refused."""
+    restore = _program(scratch, "pg_restore")
+    listed = _run([restore, "--list", str(dump)], url, dump.parent)
+    if listed.code:
+        raise NoCopy(f"The schema's dump could not be read: {_last_lines(listed.stderr, url)}")
+    contents = dump.with_suffix(".list")
+    contents.write_bytes(b"\n".join(line for line in listed.stdout.split(b"\n") if not _IS_MAPPING.match(line)))
+    command = [restore, "--no-owner", "--no-privileges", f"--use-list={contents}", "--no-password"]
+    try:
+        said = _run([*command, "--dbname", _conninfo(url, "pg_restore"), str(dump)], url, dump.parent)
+    finally:
+        contents.unlink(missing_ok=True)
+    told = [
+        clean(line)[:LONGEST_PROBLEM]
+        for line in re.findall(r"ERROR:\s*(.+)", Redactor([url.password]).text(said.stderr))
     ]
-    said = _run([*command, str(dump)], url, dump.parent)
-    told = [clean(line) for line in re.findall(r"ERROR:\s*(.+)", Redactor([url.password]).text(said.stderr))]
     if said.code and not told:
         raise NoCopy(f"The schema was not restored on the copy: {_last_lines(said.stderr, url)}")
     return told
 
 
 def _run(command: Sequence[str], url: TargetUrl, folder: Path) -> bounded.Ended:
-    """The password goes by a file that only this account reads, not by the command line or the environment."""
-    secret = folder / "passfile"
-    fields = (url.host, str(url.port), url.database, url.user, url.password)
-    secret.touch(mode=0o600)
-    secret.write_text(":".join(re.sub(r"([\\:])", r"\\\1", each) for each in fields) + "\n")
-    try:
-        return bounded.run(
-            command,
-            environment={"PATH": "/usr/bin:/bin", "PGPASSFILE": str(secret), "LC_ALL": "C"},
-            timeout_s=DUMP_TIMEOUT_S,
-            folder=folder,
-            max_output_bytes=1024 * 1024,
-            grows=folder,
-            max_growth_bytes=MAX_DUMP_BYTES,
-        )
-    finally:
-        secret.unlink(missing_ok=True)
+    """Run a client program. The password goes by a file without a name, so that none is left even by a worker that is killed."""
+    with tempfile.TemporaryFile("w+", dir=folder) as secret:
+        secret.write("*:*:*:*:" + re.sub(r"([\\:])", r"\\\1", url.password) + "\n")
+        secret.flush()
+        secret.seek(0)
+        try:
+            return bounded.run(
+                command,
+                environment={"PATH": "/usr/bin:/bin", "PGPASSFILE": f"/dev/fd/{secret.fileno()}", "LC_ALL": "C"},
+                timeout_s=DUMP_TIMEOUT_S,
+                folder=folder,
+                max_output_bytes=MAX_LIST_BYTES,
+                grows=folder,
+                max_growth_bytes=MAX_DUMP_BYTES,
+                keep_open=[secret.fileno()],
+            )
+        except PortalError as error:
+            name = Path(command[0]).name
+            raise NoCopy(f"{name} was ended while {url.display()} was copied. {error.message}") from error
 
 
 def _conninfo(url: TargetUrl, application_name: str) -> str:
@@ -207,7 +237,7 @@ def _program(scratch: Scratch, name: str) -> str:
     return found
 
 
-def _database(scratch: Scratch, source: TargetUrl, reading: Reading, role: _Role, name: str) -> TargetUrl:
+def _database(scratch: Scratch, source: TargetUrl, role: _Role, name: str) -> TargetUrl:
     """Make the empty database and, on a private server, the roles. Returns its URL as the migrating role."""
     owner = scratch.owner
     if not scratch.private:
@@ -219,10 +249,9 @@ def _database(scratch: Scratch, source: TargetUrl, reading: Reading, role: _Role
         user = sql.Identifier(source.user)
         if source.user == owner.user:
             raise NoCopy(f"The target's role {source.user} is also the name of the private server's own.")
+        creates_roles = role.may_create_roles and connection.info.server_version >= SAFE_CREATEROLE
         may = [
-            word
-            for word, given in (("CREATEDB", role.may_create_databases), ("CREATEROLE", role.may_create_roles))
-            if given
+            word for word, given in (("CREATEDB", role.may_create_databases), ("CREATEROLE", creates_roles)) if given
         ]
         connection.execute(
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} {}").format(user, sql.Literal(password), sql.SQL(" ".join(may)))
@@ -238,7 +267,7 @@ def _database(scratch: Scratch, source: TargetUrl, reading: Reading, role: _Role
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 OWNER {}").format(database, user))
         else:
             connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, user))
-        names = [part.strip().strip('"') for part in role.search_path.split(",") if part.strip()]
+        names = _names(role.search_path)
         path = sql.SQL(", ").join(map(sql.Identifier, names)) if names else sql.SQL("''")
         connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(user, path))
     return replace(owner, database=source.database, user=source.user, password=password)
@@ -271,17 +300,30 @@ def _extensions(scratch: Scratch, url: TargetUrl, reading: Reading) -> list[str]
     return problems
 
 
+def _names(search_path: str) -> list[str]:
+    """The names in a search path as the server shows it: separated by commas, in quotation marks where they need them."""
+    found = re.findall(r'\s*(?:"((?:[^"]|"")*)"|([^",]+))\s*(?:,|\Z)', search_path)
+    return [name for quoted, plain in found if (name := quoted.replace('""', '"') or plain.strip())]
+
+
 def _note_revisions(
-    connection: psycopg.Connection[TupleRow], rows: Sequence[str], version_table: str, version_schema: str
+    url: TargetUrl, rows: Sequence[str], version_table: str, version_schema: str, application_name: str
 ) -> None:
     table = sql.Identifier(version_schema, version_table) if version_schema else sql.Identifier(version_table)
-    for row in rows:
-        connection.execute(sql.SQL("INSERT INTO {} (version_num) VALUES (%s)").format(table), [row])
+    with session.connect(
+        url, application_name=application_name, connect_timeout_s=CONNECT_TIMEOUT_S, deadline_s=60
+    ) as connection:
+        try:
+            for row in rows:
+                connection.execute(sql.SQL("INSERT INTO {} (version_num) VALUES (%s)").format(table), [row])
+        except psycopg.Error as error:
+            raise NoCopy(f"The copy's schema is there, but its version rows are not: {_words(error)}") from error
 
 
 @contextlib.contextmanager
 def _as_owner(scratch: Scratch, database: str) -> Iterator[psycopg.Connection[TupleRow]]:
-    arguments = replace(scratch.owner, database=database).connect_arguments()
+    """A session of the server's owner. Whoever owns the copy may leave functions and settings there for it: none is heeded."""
+    arguments = replace(scratch.owner, database=database).connect_arguments() | {"options": OWNERS_SETTINGS}
     try:
         connection = psycopg.connect(
             autocommit=True, connect_timeout=10, application_name="opsportal/rehearsal", **arguments
@@ -295,8 +337,13 @@ def _as_owner(scratch: Scratch, database: str) -> Iterator[psycopg.Connection[Tu
             raise NoCopy(f"The server for copies, {scratch.owner.display()}, refused: {_words(error)}") from error
 
 
+def _first(lines: Sequence[str], most: int) -> tuple[str, ...]:
+    more = len(lines) - most
+    return (*lines[:most], f"and {more} more") if more > 0 else tuple(lines)
+
+
 def _words(error: psycopg.Error) -> str:
-    return clean(str(error).strip().partition("\n")[0])
+    return clean(str(error).strip().partition("\n")[0])[:LONGEST_PROBLEM]
 
 
 def _last_lines(text: str, url: TargetUrl) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from migrations_audit.engine.rehearsing import wording
 from migrations_audit.engine.rehearsing.types import Statement, Step
 
 LONG_S: Final = 60
@@ -20,10 +20,6 @@ _BLOCKS: Final = {
 """By mode, how bad it is and what others cannot do meanwhile. The modes that are not here hold up nobody but other DDL.
 
 Source: https://www.postgresql.org/docs/current/explicit-locking.html"""
-_CONCURRENTLY: Final = re.compile(
-    r"\s*(?:CREATE\s+(?:UNIQUE\s+)?|DROP\s+|RE)INDEX\s+(?:\([^)]*\)\s*)?(?:TABLE\s+|INDEX\s+)?CONCURRENTLY\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,7 @@ def forecast(steps: Sequence[Step], impact: Mapping[str, Any]) -> list[Entry]:
     for step in steps:
         for statement in step.statements:
             entries += _of_statement(step, statement, sizes, impact.get("holders", ()))
+    entries += [_not_looked(step, each) for step in steps for each in step.statements if each.unseen][:1]
     return sorted(entries, key=lambda entry: entry.weight, reverse=True)
 
 
@@ -63,7 +60,7 @@ def _of_statement(
             now = strongest.get(lock.relation, "")
             strongest[lock.relation] = max(now, lock.mode, key=lambda mode: _BLOCKS.get(mode, (0, ""))[0])
     found = [_entry(step, statement, mode, relation, sizes[relation], holders) for relation, mode in strongest.items()]
-    if statement.in_autocommit and not found:
+    if statement.in_autocommit and not found and not statement.unseen:
         found.append(_unseen(step, statement))
     return found
 
@@ -98,7 +95,7 @@ def _entry(
 
 
 def _unseen(step: Step, statement: Statement) -> Entry:
-    concurrent = _CONCURRENTLY.match(statement.text) is not None
+    concurrent = wording.works_concurrently(statement.text)
     sentence = (
         "Works CONCURRENTLY, outside a transaction: reads and writes go on, it waits for every older transaction, and if it "
         "fails an invalid index stays."
@@ -108,6 +105,14 @@ def _unseen(step: Step, statement: Statement) -> Entry:
     return Entry(
         step.revision, _short(statement.text), "", "", False, None, 0, sentence, (1 if concurrent else 2, 0, 0, 0)
     )
+
+
+def _not_looked(step: Step, statement: Statement) -> Entry:
+    """The first statement that was not looked at stands for all that come behind it."""
+    sentence = (
+        "From here on the locks of single statements are not known: there were too many statements to look at each."
+    )
+    return Entry(step.revision, _short(statement.text), "", "", False, None, 0, sentence, (2, 0, 0, 0))
 
 
 def _held(mine: Sequence[Mapping[str, Any]], long: Sequence[Mapping[str, Any]]) -> str:

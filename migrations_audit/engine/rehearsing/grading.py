@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from migrations_audit.engine import catalog
+from migrations_audit.engine.rehearsing import wording
 from migrations_audit.engine.rehearsing.types import Statement, Step
 from migrations_audit.engine.types import Change
 from migrations_audit.states import Grade
 
 MOST_NAMED: Final = 8
-_WRITES_DATA: Final = re.compile(
-    r"\s*(?:WITH\b.*?\b)?(INSERT|UPDATE|DELETE|TRUNCATE|MERGE|COPY)\b", re.IGNORECASE | re.DOTALL
-)
 _HOLDS_DATA: Final = re.compile(r"(table|column|materialized view|foreign table) (.+)", re.DOTALL)
 
 
@@ -30,7 +28,7 @@ class Graded:
 def grade(forward: Step, back: Step | None, *, problem: str, has_downgrade: bool, version_table: str) -> Graded:
     """Grade one revision. ``back`` is its downgrade as it was played, or None where it did not come to that.
 
-    ``problem`` is why the way back ended in it. Something lost is a table or column whose data goes, in either direction.
+    ``problem`` is why the way back failed in it. Something lost is a table or column whose data goes, in either direction.
     """
     if problem:
         return Graded(Grade.IMPOSSIBLE, (f"Its downgrade failed on the copy: {problem}",))
@@ -50,30 +48,32 @@ def grade(forward: Step, back: Step | None, *, problem: str, has_downgrade: bool
 
 
 def lost(forward: Step, back: Step | None, version_table: str) -> list[str]:
-    """The data that goes, as sentences: with the upgrade, with its downgrade, and what a downgrade does not put back."""
+    """The data that goes, as sentences: with the step, with its way back, and what the way back does not restore."""
     reasons = []
+    does, other = ("upgrade", "downgrade") if forward.direction == "upgrade" else ("downgrade", "upgrade")
     if gone := _data_removed(forward.changes):
-        reasons.append(f"The upgrade removes data that no downgrade brings back: {_listed(gone)}.")
+        reasons.append(f"The {does} removes data that no {other} brings back: {_listed(gone)}.")
     if back is not None and (gone := _data_removed(back.changes)):
-        reasons.append(f"The downgrade removes what was written since: {_listed(gone)}.")
+        reasons.append(f"The {other} removes what was written since: {_listed(gone)}.")
     if changed := _retyped(forward.changes):
         reasons.append(
-            f"The upgrade converts values, and a downgrade may not give the old ones back: {_listed(changed)}."
+            f"The {does} converts values, and the {other} may not give the old ones back: {_listed(changed)}."
         )
     if written := _written(forward.statements, version_table):
-        reasons.append(f"The upgrade changes data, which a downgrade does not put back as it was: {_listed(written)}.")
+        reasons.append(f"The {does} changes data, which the {other} does not put back as it was: {_listed(written)}.")
     return reasons
+
+
+def worse(one: Graded, other: Graded) -> Graded:
+    """The worse of both, with the reasons of both."""
+    grade = worst((one.grade, other.grade))
+    return Graded(one.grade if grade is None else grade, (*one.reasons, *other.reasons))
 
 
 def worst(grades: Iterable[Grade]) -> Grade | None:
     """The grade of a whole plan."""
     order = (Grade.IMPOSSIBLE, Grade.UNTESTED, Grade.LOSSY, Grade.EXACT)
     return min(grades, key=order.index, default=None)
-
-
-def writes_data(text: str) -> bool:
-    """Whether a statement changes rows."""
-    return _WRITES_DATA.match(text) is not None
 
 
 def _of_project(changes: Iterable[Change], version_table: str) -> tuple[Change, ...]:
@@ -83,14 +83,13 @@ def _of_project(changes: Iterable[Change], version_table: str) -> tuple[Change, 
 
 def is_of_table(key: str, table: str) -> bool:
     """Whether a catalog key is that of ``table`` or of one of its parts, in any schema."""
-    name = re.escape(table)
-    return (
-        re.search(
-            rf'^(?:table|column|constraint|index) (?:.*\.)?"?{name}"?(?:\.|$)|^(?:constraint|index) .*\b{name}_pkc$',
-            key,
-        )
-        is not None
-    )
+    kind, _, qualified = key.partition(" ")
+    names = catalog.names(qualified)
+    if kind == "table":
+        return len(names) == 2 and names[1] == table
+    if kind in ("column", "constraint"):
+        return len(names) == 3 and names[1] == table
+    return kind == "index" and len(names) == 2 and names[1] == f"{table}_pkc"
 
 
 def _data_removed(changes: Sequence[Change]) -> list[str]:
@@ -119,7 +118,7 @@ def _type(definition: str) -> str:
 
 
 def _written(statements: Sequence[Statement], version_table: str) -> list[str]:
-    found = [each.text for each in statements if writes_data(each.text) and version_table not in each.text]
+    found = [each.text for each in statements if wording.writes_data(each.text, besides=version_table)]
     return [" ".join(text.split())[:80] for text in found]
 
 

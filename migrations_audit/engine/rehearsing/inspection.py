@@ -6,6 +6,7 @@ and puts the session's back, whatever the project has set there.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ from psycopg.rows import TupleRow
 from migrations_audit.engine import catalog, catalog_queries
 from migrations_audit.engine.rehearsing.types import Lock, Pass, Statement, Step
 from migrations_audit.engine.session import PINNED
+
+MAX_TOLD: Final = 64 * 1024**2
+LONGEST_CODE: Final = 40
 
 _LOCKS: Final = """
     SELECT l.relation::text, l.mode
@@ -93,6 +97,9 @@ class Follower:
         self._there_before = dict(relations)
         self._gone: dict[str, str] = {}
         self._autocommit = 0
+        self._packed: list[str] = []
+        self._told = 0
+        self._unseen = False
         self.steps: list[Step] = []
         self.problem = self.code = self.sqlstate = self.uninspected = ""
         self._hear: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -105,6 +112,7 @@ class Follower:
             "autocommit_left": self._autocommit_left,
             "inspected": self._inspected,
             "not_inspected": self._not_inspected,
+            "looks_ended": self._looks_ended,
             "refused": self._stopped,
             "error": self._stopped,
             "steps_missing": self._stopped,
@@ -118,10 +126,11 @@ class Follower:
         if hear is not None:
             hear(event)
 
-    def finish(self, *, problem: str) -> Pass:
-        """All that was seen. ``problem`` is what the process itself says when no event said it before."""
-        said = self.problem or problem
-        return Pass(tuple(self.steps), said, self.code, self.sqlstate, self.uninspected)
+    def finish(self, code: str = "", problem: str = "") -> Pass:
+        """All that was seen. ``problem`` is how the process itself ended, which counts when no event said why before."""
+        if self.problem:
+            code, problem = self.code, self.problem
+        return Pass(tuple(self.steps), problem, code, self.sqlstate, self.uninspected)
 
     @property
     def catalog(self) -> dict[str, str]:
@@ -138,7 +147,8 @@ class Follower:
 
     def _statement_started(self, event: dict[str, Any]) -> None:
         if self.steps:
-            self.steps[-1].statements.append(Statement(event["text"], in_autocommit=self._autocommit > 0))
+            statement = Statement(event["text"], in_autocommit=self._autocommit > 0, unseen=self._unseen)
+            self.steps[-1].statements.append(statement)
 
     def _statement_ended(self, event: dict[str, Any]) -> None:
         if (statement := self._statement()) is not None:
@@ -159,39 +169,54 @@ class Follower:
     def _not_inspected(self, event: dict[str, Any]) -> None:
         self.uninspected = event["message"]
 
+    def _looks_ended(self, _: dict[str, Any]) -> None:
+        self._unseen = True
+        if (statement := self._statement()) is not None:
+            statement.unseen = True
+
     def _stopped(self, event: dict[str, Any]) -> None:
         self.problem = event["message"]
-        self.code = event.get("code", event["event"])
+        self.code = str(event.get("code", event["event"]))[:LONGEST_CODE]
         self.sqlstate = event.get("sqlstate", "")
 
     def _inspected(self, event: dict[str, Any]) -> None:
+        """Rows come packed: whatever masks words in what a runner says must leave definitions as they are."""
+        self._told += len(event["packed"])
+        if self._told > MAX_TOLD:
+            self._packed, self.uninspected = [], "More changed than a rehearsal can take down."
+            return
+        self._packed.append(event["packed"])
+        if event["more"]:
+            return
+        rows = json.loads(bytes.fromhex("".join(self._packed)))
+        self._packed = []
         if event["of"] == "catalog":
-            self._catalog_changed(event)
+            self._catalog_changed(event["sign"], rows)
         elif event["of"] == "relations":
-            self._relations_changed(event)
+            self._relations_changed(event["sign"], rows)
         elif event["of"] == "locks" and event["sign"] == "new" and (statement := self._statement()) is not None:
-            for oid, mode in event["rows"]:
+            for oid, mode in rows:
                 if oid in self._there_before:
                     statement.locks.append(Lock(mode, self._there_before[oid]))
 
-    def _catalog_changed(self, event: dict[str, Any]) -> None:
-        for key, definition in event["rows"]:
-            if event["sign"] == "new":
+    def _catalog_changed(self, sign: str, rows: list[list[str]]) -> None:
+        for key, definition in rows:
+            if sign == "new":
                 self._catalog[key] = definition
             elif self._catalog.get(key) == definition:
                 del self._catalog[key]
 
-    def _relations_changed(self, event: dict[str, Any]) -> None:
+    def _relations_changed(self, sign: str, rows: list[list[str]]) -> None:
         """An old row that is followed by a new one of the same relation was changed: in its name, or in its file."""
         statement = self._statement()
-        for oid, name, _, file in event["rows"]:
-            if event["sign"] == "gone":
+        for oid, _, _, file in rows:
+            if sign == "gone":
                 self._gone[oid] = file
                 continue
             old = self._gone.pop(oid, "")
             moved = bool(old) and old != file and oid in self._there_before
             if moved and statement is not None and not statement.empties:
-                statement.rewrites.append(name)
+                statement.rewrites.append(self._there_before[oid])
 
     def _statement(self) -> Statement | None:
         return self.steps[-1].statements[-1] if self.steps and self.steps[-1].statements else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from migrations_audit.engine.rehearsing import wording
 from migrations_audit.engine.types import Catalog, Change, Identity
 from migrations_audit.engine.urls import TargetUrl
 
@@ -46,20 +47,21 @@ class Lock:
 
 @dataclass
 class Statement:
-    """One statement as it was executed on the copy."""
+    """One statement as it was executed on the copy. ``unseen``: nobody looked which locks it took."""
 
     text: str
     ms: int = 0
     rowcount: int = -1
     failed: bool = False
     in_autocommit: bool = False
+    unseen: bool = False
     locks: list[Lock] = field(default_factory=list)
     rewrites: list[str] = field(default_factory=list)
 
     @property
     def empties(self) -> bool:
         """A TRUNCATE gives a table a new file as well."""
-        return self.text.lstrip().upper().startswith("TRUNCATE")
+        return wording.empties(self.text)
 
     def as_dict(self) -> dict[str, Any]:
         return {

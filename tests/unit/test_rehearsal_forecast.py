@@ -1,0 +1,163 @@
+"""The forecast of locks: its order, its words, and what it says that it does not know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from migrations_audit.engine.rehearsing import forecast
+from migrations_audit.engine.rehearsing.types import Lock, Statement, Step
+
+
+def size(name: str, count: int = 8_192, **more: Any) -> dict[str, Any]:
+    return {"name": name, "bytes": count, "rows": 10, "never_analyzed": False, "live": 10, **more}
+
+
+def told(*statements: Statement, relations: list[dict[str, Any]], **more: Any) -> list[forecast.Entry]:
+    return forecast.forecast([Step("r1", "upgrade", list(statements))], {"relations": relations, **more})
+
+
+def locks(mode: str, relation: str, text: str = "ALTER TABLE a ADD b int", **more: Any) -> Statement:
+    return Statement(text, locks=[Lock(mode, relation)], **more)
+
+
+def test_the_worst_lock_comes_first() -> None:
+    found = told(
+        locks("ShareUpdateExclusiveLock", "public.c"),
+        locks("ShareLock", "public.b"),
+        locks("AccessExclusiveLock", "public.a"),
+        relations=[size("public.a"), size("public.b"), size("public.c")],
+    )
+
+    assert [entry.relation for entry in found] == ["public.a", "public.b", "public.c"]
+
+
+def test_a_rewrite_comes_before_a_larger_table_that_stays() -> None:
+    found = told(
+        locks("AccessExclusiveLock", "public.large"),
+        locks("AccessExclusiveLock", "public.small", rewrites=["public.small"]),
+        relations=[size("public.large", 10**9), size("public.small")],
+    )
+
+    assert [entry.rewritten for entry in found] == [True, False]
+    assert "the table is written anew meanwhile" in found[0].sentence
+
+
+def test_of_two_equal_locks_that_on_the_larger_table_comes_first() -> None:
+    found = told(
+        locks("AccessExclusiveLock", "public.small"),
+        locks("AccessExclusiveLock", "public.large"),
+        relations=[size("public.small"), size("public.large", 10**9)],
+    )
+
+    assert [entry.relation for entry in found] == ["public.large", "public.small"]
+
+
+def test_a_table_held_by_a_long_transaction_comes_first_and_says_so() -> None:
+    holder = {"relation": "public.small", "transaction_s": 61.0}
+
+    found = told(
+        locks("AccessExclusiveLock", "public.large"),
+        locks("AccessExclusiveLock", "public.small"),
+        relations=[size("public.large", 10**9), size("public.small")],
+        holders=[holder],
+    )
+
+    assert found[0].relation == "public.small"
+    assert found[0].sentence.endswith(
+        "1 session holds it now in a transaction older than a minute: this would wait for that, all others for this."
+    )
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 session holds it now."), (2, "2 sessions hold it now.")])
+def test_those_who_hold_it_for_a_moment_are_counted(count: int, words: str) -> None:
+    holders = [{"relation": "public.a", "transaction_s": None}] * count
+
+    (entry,) = told(locks("AccessExclusiveLock", "public.a"), relations=[size("public.a")], holders=holders)
+
+    assert entry.sentence.endswith(words)
+    assert entry.held_by == count
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 bytes"), (8_192, "8.0 kB"), (10_240, "10 kB"), (3 * 1024**2, "3.0 MB"), (5 * 1024**4, "5.0 TB")],
+)
+def test_sizes_are_told_in_words(count: int, words: str) -> None:
+    (entry,) = told(locks("ShareLock", "public.a"), relations=[size("public.a", count)])
+
+    assert entry.sentence.startswith(f"Share on public.a ({words}, about 10 rows)")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"rows": 1}, "about 1 row)"),
+        ({"rows": 1_234_567}, "about 1,234,567 rows)"),
+        ({"never_analyzed": True, "live": 0}, "never analyzed)"),
+        ({"never_analyzed": True, "live": 7}, "about 7 rows)"),
+    ],
+)
+def test_rows_are_told_as_far_as_they_are_known(row: dict[str, Any], words: str) -> None:
+    (entry,) = told(locks("ShareLock", "public.a"), relations=[size("public.a", **row)])
+
+    assert words in entry.sentence
+
+
+def test_only_the_strongest_lock_of_a_statement_counts() -> None:
+    statement = Statement(
+        "ALTER TABLE a ADD b int",
+        locks=[
+            Lock("AccessShareLock", "public.a"),
+            Lock("AccessExclusiveLock", "public.a"),
+            Lock("ShareLock", "public.a"),
+        ],
+    )
+
+    (entry,) = told(statement, relations=[size("public.a")])
+
+    assert entry.mode == "AccessExclusiveLock"
+
+
+def test_reads_and_plain_writes_are_no_forecast() -> None:
+    statements = [locks("AccessShareLock", "public.a"), locks("RowExclusiveLock", "public.a")]
+
+    assert told(*statements, relations=[size("public.a")]) == []
+
+
+def test_a_statement_outside_a_transaction_says_that_its_locks_were_gone() -> None:
+    (entry,) = told(Statement("VACUUM a", in_autocommit=True), relations=[])
+
+    assert entry.sentence == "Runs outside a transaction, so its locks were gone before they could be seen."
+
+
+def test_what_works_concurrently_is_lighter_than_what_is_not_known() -> None:
+    found = told(
+        Statement("/* x */ CREATE INDEX CONCURRENTLY i ON a (b)", in_autocommit=True),
+        Statement("VACUUM FULL a", in_autocommit=True),
+        relations=[],
+    )
+
+    assert [entry.statement for entry in found] == ["VACUUM FULL a", "/* x */ CREATE INDEX CONCURRENTLY i ON a (b)"]
+    assert "an invalid index stays" in found[1].sentence
+
+
+def test_statements_that_nobody_looked_at_are_told_once() -> None:
+    found = told(*[Statement(f"SELECT {number}", unseen=True) for number in range(3)], relations=[])
+
+    assert [entry.statement for entry in found] == ["SELECT 0"]
+    assert "are not known" in found[0].sentence
+
+
+def test_a_long_statement_is_cut() -> None:
+    (entry,) = told(locks("ShareLock", "public.a", text=f"SELECT\n{'x' * 500}"), relations=[size("public.a")])
+
+    assert len(entry.statement) == 161
+    assert entry.statement.endswith("…")
+
+
+def test_a_forecast_fits_into_json() -> None:
+    (entry,) = told(locks("ShareLock", "public.a"), relations=[size("public.a")])
+
+    assert entry.as_dict()["weight"] == (3, 0, 0, 8_192)

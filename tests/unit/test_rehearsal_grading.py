@@ -1,0 +1,214 @@
+"""How far a revision can be taken back: every grade, each with its reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from migrations_audit.engine import catalog
+from migrations_audit.engine.rehearsing import grading
+from migrations_audit.engine.rehearsing.types import Statement, Step
+from migrations_audit.states import Grade
+
+VERSION = "alembic_version"
+EMPTY: dict[str, str] = {}
+USERS = {"table public.users": "table", "column public.users.id": "integer not null"}
+
+
+def step(
+    before: dict[str, str], after: dict[str, str], *statements: str, direction: str = "upgrade", ended: bool = True
+) -> Step:
+    """One revision as it was played."""
+    texts = [Statement(text) for text in statements]
+    return Step("r1", direction, texts, ended=ended, before=before, after=after, changes=catalog.diff(before, after))
+
+
+def graded(forward: Step, back: Step | None, *, problem: str = "", has_downgrade: bool = True) -> grading.Graded:
+    return grading.grade(forward, back, problem=problem, has_downgrade=has_downgrade, version_table=VERSION)
+
+
+def test_an_index_that_comes_and_goes_is_taken_back_exactly() -> None:
+    index = {"index public.i": "CREATE INDEX i ON public.users USING btree (id)"}
+
+    found = graded(step(USERS, USERS | index), step(USERS | index, USERS, direction="downgrade"))
+
+    assert found == grading.Graded(Grade.EXACT)
+
+
+def test_a_table_that_goes_with_the_downgrade_takes_what_was_written_since() -> None:
+    found = graded(step(EMPTY, USERS), step(USERS, EMPTY, direction="downgrade"))
+
+    assert found.grade is Grade.LOSSY
+    assert found.reasons == ("The downgrade removes what was written since: table public.users.",)
+
+
+def test_a_column_that_the_upgrade_drops_is_named() -> None:
+    more = USERS | {"column public.users.note": "text"}
+
+    found = graded(step(more, USERS), step(USERS, more, direction="downgrade"))
+
+    assert found.reasons == ("The upgrade removes data that no downgrade brings back: column public.users.note.",)
+
+
+def test_a_converted_column_is_named_with_both_types() -> None:
+    wide = USERS | {"column public.users.id": "bigint not null"}
+
+    found = graded(step(USERS, wide), step(wide, USERS, direction="downgrade"))
+
+    assert found.grade is Grade.LOSSY
+    assert "column public.users.id (integer → bigint)" in found.reasons[0]
+
+
+def test_another_default_of_a_column_converts_nothing() -> None:
+    other = USERS | {"column public.users.id": "integer not null default 7"}
+
+    assert graded(step(USERS, other), step(other, USERS, direction="downgrade")).grade is Grade.EXACT
+
+
+def test_changed_rows_are_not_put_back() -> None:
+    found = graded(
+        step(USERS, USERS, "WITH x AS (SELECT 1) UPDATE users SET id = 2"), step(USERS, USERS, direction="downgrade")
+    )
+
+    assert found.grade is Grade.LOSSY
+    assert "UPDATE users SET id = 2" in found.reasons[0]
+
+
+def test_the_version_row_is_no_changed_data() -> None:
+    index = {"index public.i": "x"}
+    forward = step(USERS, USERS | index, "UPDATE alembic_version SET version_num='r1'")
+
+    assert graded(forward, step(USERS | index, USERS, direction="downgrade")).grade is Grade.EXACT
+
+
+def test_what_a_downgrade_leaves_behind_is_named() -> None:
+    more = {"index public.i": "x", "enum public.mood": "'ok'"}
+    kept = {"enum public.mood": "'ok'"}
+
+    found = graded(step(EMPTY, more), step(more, kept, direction="downgrade"))
+
+    assert found.grade is Grade.LOSSY
+    assert found.reasons == ("After the downgrade the catalog differs from before: + enum public.mood.",)
+
+
+def test_a_downgrade_that_raises_is_not_possible() -> None:
+    found = graded(step(EMPTY, USERS), None, problem="one way")
+
+    assert found == grading.Graded(Grade.IMPOSSIBLE, ("Its downgrade failed on the copy: one way",))
+
+
+def test_an_empty_downgrade_of_a_change_is_not_possible() -> None:
+    found = graded(step(EMPTY, USERS), step(USERS, USERS, direction="downgrade"), has_downgrade=False)
+
+    assert (found.grade, found.reasons) == (
+        Grade.IMPOSSIBLE,
+        ("Its downgrade is absent or empty, so that nothing is taken back.",),
+    )
+
+
+def test_an_empty_downgrade_of_changed_rows_is_not_possible() -> None:
+    forward = step(USERS, USERS, "INSERT INTO users VALUES (1)")
+
+    assert graded(forward, step(USERS, USERS), has_downgrade=False).grade is Grade.IMPOSSIBLE
+
+
+def test_an_empty_revision_is_taken_back_by_an_empty_downgrade() -> None:
+    assert graded(step(USERS, USERS), step(USERS, USERS), has_downgrade=False).grade is Grade.EXACT
+
+
+def test_a_downgrade_that_changes_nothing_is_not_possible() -> None:
+    found = graded(step(EMPTY, USERS), step(USERS, USERS, direction="downgrade"))
+
+    assert found.reasons == ("Its downgrade ran and changed nothing: what the upgrade made stays.",)
+
+
+@pytest.mark.parametrize("back", [None, step(USERS, USERS, ended=False)])
+def test_what_was_not_played_is_not_tested(back: Step | None) -> None:
+    assert graded(step(EMPTY, USERS), back).grade is Grade.UNTESTED
+
+
+def test_a_rollback_is_told_in_its_own_words() -> None:
+    found = grading.lost(step(USERS, EMPTY, direction="downgrade"), None, VERSION)
+
+    assert found == ["The downgrade removes data that no upgrade brings back: table public.users."]
+
+
+def test_a_long_list_is_cut_and_counted() -> None:
+    many = {f"table public.t{number:02}": "table" for number in range(20)}
+
+    (reason,) = graded(step(EMPTY, many), step(many, EMPTY, direction="downgrade")).reasons
+
+    assert reason.endswith("table public.t07 and 12 more.")
+
+
+def test_the_worst_grade_is_that_of_the_plan() -> None:
+    assert grading.worst([Grade.EXACT, Grade.LOSSY]) is Grade.LOSSY
+    assert grading.worst([Grade.UNTESTED, Grade.LOSSY]) is Grade.UNTESTED
+    assert grading.worst([Grade.IMPOSSIBLE, Grade.UNTESTED]) is Grade.IMPOSSIBLE
+    assert grading.worst([]) is None
+
+
+def test_the_worse_of_two_keeps_the_reasons_of_both() -> None:
+    found = grading.worse(grading.Graded(Grade.IMPOSSIBLE, ("a",)), grading.Graded(Grade.LOSSY, ("b",)))
+
+    assert found == grading.Graded(Grade.IMPOSSIBLE, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("key", "table"),
+    [
+        ("table public.alembic_version", VERSION),
+        ("table meta.alembic_version", VERSION),
+        ("column public.alembic_version.version_num", VERSION),
+        ("constraint public.alembic_version.alembic_version_pkc", VERSION),
+        ("index public.alembic_version_pkc", VERSION),
+        ('table public."Alembic Version"', "Alembic Version"),
+        ('column "odd.schema"."a""b".version_num', 'a"b'),
+        ('table public."übersicht.v1"', "übersicht.v1"),
+    ],
+)
+def test_the_version_table_and_its_parts_are_known(key: str, table: str) -> None:
+    assert grading.is_of_table(key, table)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "table public.alembic_versions",
+        "table alembic_version.users",
+        "column alembic_version.users.id",
+        "column public.users.alembic_version",
+        "constraint public.users.alembic_version",
+        "constraint public.users.alembic_version_pkc",
+        'table public."x.alembic_version"',
+        'table public."alembic_version.x"',
+        'table public."""alembic_version"',
+        "index public.alembic_version",
+        "view public.alembic_version",
+        "function public.alembic_version()",
+        "table public",
+        "",
+    ],
+)
+def test_a_name_that_resembles_the_version_tables_is_the_projects_own(key: str) -> None:
+    assert not grading.is_of_table(key, VERSION)
+
+
+def test_the_name_of_the_version_table_is_no_pattern() -> None:
+    assert not grading.is_of_table("table public.versions", "versi.ns")
+    assert not grading.is_of_table("table public.versions", "(versions|.*)")
+
+
+def test_hostile_names_are_graded_as_names() -> None:
+    hostile = {'table public."x; DROP TABLE users --"': "table", 'column public."a.b"."c""d"': "text"}
+
+    found = graded(step(EMPTY, hostile), step(hostile, EMPTY, direction="downgrade"))
+
+    assert 'column public."a.b"."c""d"' in found.reasons[0]
+
+
+def test_columns_of_a_table_that_goes_are_told_by_their_table() -> None:
+    wide = {'table public."a.b"': "table", 'column public."a.b".id': "integer", 'column public."a.b".c': "text"}
+
+    (reason,) = graded(step(EMPTY, wide), step(wide, EMPTY, direction="downgrade")).reasons
+
+    assert reason == 'The downgrade removes what was written since: table public."a.b".'
