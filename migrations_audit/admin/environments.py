@@ -77,7 +77,7 @@ class EnvironmentAdmin(RegistryAdmin):
         (
             "Rehearsal",
             {
-                "fields": ["rehearsal", "rehearsal_within_h", "scratch_reference"],
+                "fields": ["rehearsal", "rehearsal_within_h", "scratch_reference", "rewrite_limit_mb", "lock_limit_ms"],
                 "description": "A worker copies the target's schema, without data, and plays the plan there: what it executes, "
                 "locks and changes, and whether it can be taken back.",
             },

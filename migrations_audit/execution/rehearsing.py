@@ -16,7 +16,7 @@ from migrations_audit.engine import catalog, types
 from migrations_audit.engine.rehearsing import copying, grading
 from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch, Statement, Step
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import impacts, observing, places, planning, scratches
+from migrations_audit.execution import impacts, observing, places, planning, rehearsal_findings, scratches
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.playing import Played, Player
 from migrations_audit.models import Plan, Rehearsal
@@ -180,6 +180,7 @@ def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[
     passed = outcome is Outcome.PASSED
     before, after = stage.copy.catalog.body, there.steps[-1].after if there.steps else {}
     table = stage.rehearsal.run.target.project.version_table
+    impact = impacts.read(places.url_of(stage.rehearsal.run.target), there)
     result = rehearsals.Result(
         outcome=outcome,
         code=code,
@@ -193,10 +194,32 @@ def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[
         delta=_delta(before, after, table) if passed else (),
         differences=stage.copy.differences,
         problems=stage.copy.problems,
-        findings=(),
-        impact=impacts.read(places.url_of(stage.rehearsal.run.target), there),
+        findings=_findings(stage, there, outcome, sentence, impact=impact, steps=steps),
+        impact=impact,
     )
     return result, _deltas(plan, there, table) if passed else ()
+
+
+def _findings(
+    stage: _Stage,
+    there: Pass,
+    outcome: Outcome,
+    sentence: str,
+    *,
+    impact: Mapping[str, Any],
+    steps: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    run = stage.rehearsal.run
+    if outcome is not Outcome.PASSED:
+        return rehearsal_findings.of_outcome(run, failed=outcome is Outcome.FAILED, sentence=sentence)
+    return rehearsal_findings.of_rehearsal(
+        run,
+        stage.rehearsal.plan,
+        there,
+        impact=impact,
+        differs=bool(stage.copy.differences or stage.copy.problems),
+        reasons=rehearsal_findings.grade_reasons(steps),
+    )
 
 
 def _verdict(stage: _Stage, there: Pass) -> tuple[Outcome, str, str]:

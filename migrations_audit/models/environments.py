@@ -136,6 +136,18 @@ class Environment(models.Model):
         help_text="Where the worker finds the URL of a server on which it may create and drop databases for rehearsals: env:NAME "
         "or file:/path. Empty: a private one on the worker, made for each rehearsal.",
     )
+    rewrite_limit_mb = models.PositiveIntegerField(
+        "rewriting a table is an error from (MB)",
+        default=100,
+        validators=[MaxValueValidator(10_000_000)],
+        help_text="A rehearsal sees which tables are written anew, the target tells their size.",
+    )
+    lock_limit_ms = models.PositiveIntegerField(
+        "a blocking lock is a finding from (ms)",
+        default=1_000,
+        validators=[MaxValueValidator(3_600_000)],
+        help_text="Held that long already on a copy without data.",
+    )
     findings_must_be_accepted = models.CharField(
         "findings that must be accepted",
         max_length=10,
@@ -182,6 +194,8 @@ class Environment(models.Model):
             "isolation": self.isolation,
             "rehearsal": self.rehearsal,
             "rehearsal_within_h": self.rehearsal_within_h,
+            "rewrite_limit_mb": self.rewrite_limit_mb,
+            "lock_limit_ms": self.lock_limit_ms,
             "findings_must_be_accepted": self.findings_must_be_accepted,
         }
 

@@ -48,9 +48,9 @@ class Standing:
 
 
 def of_run(run: MigrationRun, *, now: datetime) -> list[Standing]:
-    """The findings of the run's plan, worst first. An acceptance counts when it stands, was given by somebody else than the
-    requester, and that person is approver or administrator of the run's environment now."""
-    found = severities.worst_first(run.plan.findings) if run.plan is not None else []
+    """The findings of the run's plan and of its newest rehearsal, worst first. An acceptance counts when it stands, was given by
+    somebody else than the requester, and that person is approver or administrator of the run's environment now."""
+    found = severities.worst_first(_of_plan_and_rehearsal(run))
     if not found:
         return []
     environment = run.target.environment
@@ -72,6 +72,18 @@ def of_run(run: MigrationRun, *, now: datetime) -> list[Standing]:
             )
         )
     return standings
+
+
+def _of_plan_and_rehearsal(run: MigrationRun) -> list[dict[str, Any]]:
+    """Where offline mode gave no SQL, the rules about SQL were applied to what the rehearsal executed."""
+    if run.plan is None:
+        return []
+    rehearsal = run.rehearsals.filter(plan=run.plan, ended_at__isnull=False).order_by("-pk").first()
+    if rehearsal is None:
+        return list(run.plan.findings)
+    looked_at = rehearsal.has_passed and not run.plan.sql
+    kept = [each for each in run.plan.findings if not (looked_at and each["code"] == "lint_could_not_run")]
+    return [*kept, *rehearsal.findings]
 
 
 def digest_of(finding: Mapping[str, Any]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import psycopg
 
-from migrations_audit.actions import rehearsals, runs
+from migrations_audit.actions import rehearsals, runbooks, runs
 from migrations_audit.execution import observing
-from migrations_audit.models import MigrationRun, Rehearsal, RevisionDelta
+from migrations_audit.models import Environment, MigrationRun, Rehearsal, RevisionDelta
+from migrations_audit.models.clock import database_now
+from migrations_audit.queries import findings
 from tests import people
 from tests.acceptance.portal import ENDED, Portal
 from tests.conftest import MakeTargetDatabase
@@ -24,6 +26,16 @@ def rehearsed(portal: Portal, place: people.Place, run: MigrationRun) -> Rehears
         what=f"the rehearsal; {portal.workers.said()[-1500:]}",
     )
     return Rehearsal.objects.get(pk=asked.pk)
+
+
+def approved_and_started(place: people.Place, run: MigrationRun) -> None:
+    """What production asks for, as its people do it."""
+    assert run.plan is not None
+    runbooks.write(
+        actor=place.actor("dev"), number=run.number, text="Tell the on-call; nothing can be taken back here."
+    )
+    people.approve_by_all(place, run.number, run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
 
 
 def change(url: str, *statements: str) -> None:
@@ -79,9 +91,7 @@ def test_what_the_copy_showed_is_what_the_run_must_have_made(
     place = portal.place(url, runnable.chain("users", "orders"))
     run = portal.planned(place)
     rehearsal = rehearsed(portal, place, run)
-    assert run.plan is not None
-    people.approve_by_all(place, run.number, run.plan.digest)
-    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    approved_and_started(place, run)
 
     ended = portal.until(run.number, *ENDED)
 
@@ -101,9 +111,7 @@ def test_what_somebody_else_changes_during_a_run_contradicts_it(
     )
     run = portal.planned(place)
     rehearsed(portal, place, run)
-    assert run.plan is not None
-    people.approve_by_all(place, run.number, run.plan.digest)
-    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    approved_and_started(place, run)
     wait_for(lambda: truth.active(url), within=60, what="the revision to sleep")
     change(url, "CREATE TABLE smuggled (id int)")
 
@@ -195,3 +203,59 @@ def test_each_downgrade_is_graded_also_below_one_that_fails(
     assert grades["r4"][0] == "lossy"
     assert "column public.stock.o" in grades["r4"][1]
     assert rehearsal.grade == "impossible"
+
+
+def test_a_dangerous_revision_is_caught_with_the_right_words(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("dangerous")
+    change(
+        url,
+        "CREATE TABLE entries (id int PRIMARY KEY, amount int, note text)",
+        "INSERT INTO entries SELECT n, n, repeat('x', 100) FROM generate_series(1, 20000) n",
+        "ANALYZE",
+    )
+    up = """
+op.execute("ALTER TABLE entries ALTER COLUMN amount TYPE bigint")
+op.execute("UPDATE entries SET note = trim(note)")
+"""
+    place = portal.place(
+        url, [runnable.Script("r1", up, down='op.execute("ALTER TABLE entries ALTER amount TYPE int")')]
+    )
+    Environment.objects.filter(pk=place.environment.pk).update(rewrite_limit_mb=1)
+
+    with psycopg.connect(url) as reader:
+        reader.execute("SELECT count(*) FROM entries")
+        rehearsal = rehearsed(portal, place, portal.planned(place))
+
+    codes = {each["code"]: each for each in rehearsal.findings}
+    assert codes["large_rewrite"]["severity"] == "error"
+    assert "writes public.entries anew" in codes["large_rewrite"]["sentence"]
+    assert "reads or changes rows" in codes["depends_on_data"]["sentence"]
+    worst = rehearsal.impact["forecast"][0]
+    assert worst["mode"] == "AccessExclusiveLock"
+    assert "the table is written anew meanwhile" in worst["sentence"]
+    assert worst["held_by"] == 1
+
+
+def test_without_sql_from_offline_mode_the_rules_read_what_was_executed(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("reflecting")
+    change(url, "CREATE TABLE users (id int)")
+    up = """
+import sqlalchemy as sa
+sa.inspect(op.get_bind()).get_columns("users")
+op.execute("DROP TABLE users")
+"""
+    place = portal.place(url, [runnable.Script("r1", up)])
+    run = portal.planned(place)
+
+    rehearsal = rehearsed(portal, place, run)
+
+    assert run.plan is not None
+    assert run.plan.sql == ""
+    assert "drop_table" in {each["code"] for each in rehearsal.findings}
+    shown = {each.code for each in findings.of_run(run, now=database_now())}
+    assert "drop_table" in shown
+    assert "lint_could_not_run" not in shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from migrations_audit.engine.findings import rules_of_scripts, rules_of_sql
+from migrations_audit.engine.findings import rules_of_rehearsal, rules_of_scripts, rules_of_sql
 
 ALL: Final = (
     *rules_of_sql.OF_THE_CHECK,
@@ -14,5 +14,6 @@ ALL: Final = (
     *rules_of_scripts.OF_SCRIPTS,
     *rules_of_scripts.OF_THE_GRAPH,
     *rules_of_scripts.OF_THE_TARGET,
+    *rules_of_rehearsal.OF_REHEARSALS,
 )
 BY_CODE: Final = {rule.code: rule for rule in ALL}

@@ -209,13 +209,13 @@ class Follower:
     def _relations_changed(self, sign: str, rows: list[list[str]]) -> None:
         """An old row that is followed by a new one of the same relation was changed: in its name, or in its file."""
         statement = self._statement()
-        for oid, _, _, file in rows:
+        for oid, _, kind, file in rows:
             if sign == "gone":
                 self._gone[oid] = file
                 continue
             old = self._gone.pop(oid, "")
             moved = bool(old) and old != file and oid in self._there_before
-            if moved and statement is not None and not statement.empties:
+            if moved and kind in "rpm" and statement is not None and not statement.empties:
                 statement.rewrites.append(self._there_before[oid])
 
     def _statement(self) -> Statement | None:

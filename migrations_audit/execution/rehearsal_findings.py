@@ -1,0 +1,141 @@
+"""What a rehearsal gives cause for, as findings. Their sentences hold no numbers that change from one to the next:
+
+an acceptance covers one sentence, and must not lapse because a table has grown by a row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from migrations_audit import severities
+from migrations_audit.engine.findings import finding, squawk, statements
+from migrations_audit.engine.findings.finding import Finding
+from migrations_audit.engine.rehearsing.forecast import LONG_S
+from migrations_audit.engine.rehearsing.types import Pass, Step
+from migrations_audit.models import MigrationRun, Plan
+from migrations_audit.states import Grade
+
+_BLOCKING: Final = ("AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock")
+_USES_ROWS: Final = re.compile(
+    r"\s*(?:WITH\b|INSERT\b.*\bSELECT\b|UPDATE\b|DELETE\b|MERGE\b|SELECT\b.*\bFROM\b)", re.IGNORECASE | re.DOTALL
+)
+_PLACEHOLDER: Final = re.compile(r"%\(\w+\)s|(?<!%)%s")
+"""Where a driver puts a value."""
+_OF_THE_SYSTEM: Final = re.compile(r"\bFROM\s+(?:pg_catalog|information_schema)\.|\bFROM\s+pg_", re.IGNORECASE)
+
+
+def of_rehearsal(
+    run: MigrationRun,
+    plan: Plan,
+    there: Pass,
+    *,
+    impact: Mapping[str, Any],
+    differs: bool,
+    reasons: Mapping[str, Sequence[str]],
+) -> list[dict[str, Any]]:
+    """The findings of a rehearsal that came to its end, worst first. ``reasons`` are those of the grades, by revision."""
+    environment = run.target.environment
+    paths = {step["revision"]: step["path"] for step in plan.steps}
+    found: list[Finding] = []
+    for step in there.steps:
+        place = paths.get(step.revision, step.revision)
+        found += _rewrites(step, place, impact, limit_mb=environment.rewrite_limit_mb)
+        found += _locks(step, place, limit_ms=environment.lock_limit_ms)
+        found += _rows(step, place, table=run.target.project.version_table)
+        found += _way_back(step, place, reasons.get(step.revision, ()))
+    found += _held(run, there, impact)
+    if differs:
+        found.append(finding.of("copy_differs", run.target.label, "The copy was not like its target in everything."))
+    if not plan.sql:
+        found += _of_executed(run, there, paths)
+    return severities.worst_first(each.as_dict() for each in found)
+
+
+def of_outcome(run: MigrationRun, *, failed: bool, sentence: str) -> list[dict[str, Any]]:
+    """The one finding of a rehearsal that did not come to its end."""
+    code = "rehearsal_failed" if failed else "rehearsal_could_not_run"
+    return [finding.of(code, run.target.label, sentence).as_dict()]
+
+
+def _rewrites(step: Step, place: str, impact: Mapping[str, Any], *, limit_mb: int) -> Iterator[Finding]:
+    sizes = {row["name"]: row["bytes"] or 0 for row in impact.get("relations", ())}
+    for relation in dict.fromkeys(name for each in step.statements for name in each.rewrites):
+        if sizes.get(relation, 0) >= limit_mb * 1024**2:
+            yield finding.of(
+                "large_rewrite",
+                place,
+                f"{step.revision} writes {relation} anew, which is larger than the {limit_mb} MB that the environment allows. "
+                "Nothing reads or writes it meanwhile.",
+            )
+
+
+def _locks(step: Step, place: str, *, limit_ms: int) -> Iterator[Finding]:
+    """From the first lock that blocks others to the end of the revision: so long it is held at the least."""
+    for index, statement in enumerate(step.statements):
+        blocking = next((lock for lock in statement.locks if lock.mode in _BLOCKING), None)
+        if blocking is None or statement.in_autocommit:
+            continue
+        if sum(each.ms for each in step.statements[index:]) > limit_ms:
+            yield finding.of(
+                "long_lock",
+                place,
+                f"{step.revision} holds {blocking.mode.removesuffix('Lock')} on {blocking.relation} for longer than "
+                f"{limit_ms} ms, even on a copy without data.",
+            )
+        return
+
+
+def _rows(step: Step, place: str, *, table: str) -> Iterator[Finding]:
+    uses = [each for each in step.statements if _USES_ROWS.match(each.text) and not _OF_THE_SYSTEM.search(each.text)]
+    if any(table not in each.text for each in uses):
+        yield finding.of(
+            "depends_on_data",
+            place,
+            f"{step.revision} reads or changes rows, and the copy has none. What it does with them was not seen.",
+        )
+
+
+def _way_back(step: Step, place: str, reasons: Sequence[str]) -> Iterator[Finding]:
+    for reason in reasons:
+        if "failed on the copy" in reason:
+            yield finding.of("downgrade_failed", place, f"{step.revision}: {reason}")
+
+
+def _held(run: MigrationRun, there: Pass, impact: Mapping[str, Any]) -> Iterator[Finding]:
+    wanted = {
+        lock.relation
+        for step in there.steps
+        for each in step.statements
+        for lock in each.locks
+        if lock.mode in _BLOCKING
+    }
+    held = {row["relation"] for row in impact.get("holders", ()) if (row["transaction_s"] or 0) >= LONG_S}
+    for relation in sorted(wanted & held):
+        sentence = (
+            f"{relation} is held in a transaction older than a minute. The plan would wait, and all others behind it."
+        )
+        yield finding.of("lock_is_held", run.target.label, sentence)
+
+
+def _of_executed(run: MigrationRun, there: Pass, paths: Mapping[str, str]) -> Iterator[Finding]:
+    """The rules about SQL, applied to what was executed: offline mode gave none."""
+    table = run.target.project.version_table
+    for step in there.steps:
+        sql = ";\n".join(_PLACEHOLDER.sub("NULL", text) for text in _changing(step))
+        place = f"{paths.get(step.revision, step.revision)}, as executed on a copy"
+        yield from statements.of_sql(sql, place=place, in_transaction=True, version_table=table)
+        yield from squawk.of_sql(sql, place=place, in_transaction=True, version_table=table)
+
+
+def _changing(step: Step) -> Iterator[str]:
+    """What the rules are about: a query changes nothing, and is often one that no linter reads."""
+    for statement in step.statements:
+        if not statement.in_autocommit and not re.match(r"\s*(?:SELECT|SHOW|EXPLAIN)\b", statement.text, re.IGNORECASE):
+            yield statement.text
+
+
+def grade_reasons(steps: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[str]]:
+    """By revision, why it is not taken back exactly."""
+    return {step["revision"]: step["reasons"] for step in steps if step["grade"] != Grade.EXACT}
