@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.views.decorators.debug import sensitive_variables
 
-from migrations_audit import sealing
+from migrations_audit import policy, sealing
 from migrations_audit.actions import registry_launchers, registry_sources
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Environment, Membership, Project, Role, Target, Tier
@@ -74,7 +74,8 @@ def check_environment(environment: Environment) -> None:
             "A queue's name has lower-case letters, digits, dots, hyphens and _, like target-production.", field="queue"
         )
     for requirement in environment.parsed_requirements:
-        check_role(requirement.role, field="requirements")
+        if requirement.role != policy.ANY_ROLE:
+            check_role(requirement.role, field="requirements")
     if environment.tier == Tier.PRODUCTION and not environment.requirements:
         raise Invalid(
             "Production needs at least one approval requirement, for example 1 database-administrator.",

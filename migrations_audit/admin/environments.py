@@ -21,7 +21,9 @@ class EnvironmentForm(VersionedForm):
     requirements = RequirementsField(
         label="Who must approve",
         help_text="One per line: a count and an approver role, like “1 database-administrator” and “1 owner”. All are distinct "
-        "people, and none is the requester. A role is held through a membership of the role Approver. Production needs one line.",
+        "people: whoever holds both roles fills one of them. “3 people in all” asks for that many distinct people; those beyond the "
+        "roles may be any approvers. None is the requester, the commit's author, or somebody who edited the target, the project or "
+        "the policy after the request. A role is held through a membership of the role Approver. Production needs one line.",
     )
 
     class Meta:

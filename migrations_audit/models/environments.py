@@ -59,8 +59,8 @@ class Environment(models.Model):
     requirements = models.JSONField(
         default=list,
         blank=True,
-        help_text='Who must approve: [{"role": "database-administrator", "count": 1}, {"role": "owner", "count": 1}]. '
-        "All are distinct people, and none is the requester.",
+        help_text='Who must approve: [{"role": "database-administrator", "count": 1}, {"role": "owner", "count": 1}, {"people": 3}]. '
+        "All are distinct people, three in all, and none is the requester.",
     )
     observe_every_s = models.PositiveIntegerField(
         "observe every (seconds)", default=300, validators=[MinValueValidator(10), MaxValueValidator(86_400)]
