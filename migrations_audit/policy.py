@@ -1,6 +1,7 @@
 """Approval requirements and who satisfies them. Pure.
 
-Requirements are a set of slots ("1 database administrator and 1 owner", and "3 people in all"); approvals are distinct people, each
+Requirements are a set of slots ("1 database administrator and 1 owner", and "3 people in all"); approvals are
+distinct people, each
 holding one or more roles, and one person fills one slot. They are matched as a whole (Kuhn's augmenting paths), so that no person
 fills the wrong slot and nothing dead-locks.
 """
@@ -75,12 +76,14 @@ class Outlook:
         if nobody:
             roles = " and ".join(nobody)
             return (
-                f"Nobody who may decide holds the role {roles}: an administrator adds somebody to the group that holds it, or the "
+                f"Nobody who may decide holds the role {roles}: an administrator adds somebody to the group that "
+                "holds it, or the "
                 "requester withdraws."
             )
         short = ", ".join(str(item) for item in self.stuck)
         return (
-            f"The people who may still decide are too few, for one person fills one slot; short of: {short}. An administrator adds "
+            f"The people who may still decide are too few, for one person fills one slot; short of: {short}. An "
+            "administrator adds "
             "somebody to a group that holds it, or the requester withdraws."
         )
 
@@ -88,7 +91,8 @@ class Outlook:
 def parse(raw: Any) -> tuple[Requirement, ...]:
     """Requirements from ``[{"role": "owner", "count": 1}, …, {"people": 3}]``.
 
-    ``{"people": N}`` is the number of distinct people in all. What it exceeds the roles' counts by may be any approvers, and comes
+    ``{"people": N}`` is the number of distinct people in all. What it exceeds the roles' counts by may be any
+    approvers, and comes
     back as the last requirement, of ANY_ROLE. Raises Invalid for anything else, naming what is wrong.
     """
     if not isinstance(raw, list):

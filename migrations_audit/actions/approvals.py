@@ -13,6 +13,7 @@ from migrations_audit.errors import Conflict, Denied, Invalid
 from migrations_audit.models import Approval, MigrationRun, Role
 from migrations_audit.models.approvals import Decision
 from migrations_audit.models.clock import database_now
+from migrations_audit.queries import eligibility, promotion
 from migrations_audit.states import RunState
 
 LONGEST_COMMENT = 2_000
@@ -22,6 +23,30 @@ class SelfApproval(Denied):
     """Nobody approves a run that they asked for."""
 
     code = "self_approval"
+
+
+class CommitAuthor(Denied):
+    """Nobody approves scripts of which they are the author."""
+
+    code = eligibility.AUTHOR
+
+
+class EditedAfterRequest(Denied):
+    """Nobody approves a run whose target, project or policy they edited after it was requested."""
+
+    code = eligibility.EDITED
+
+
+class NotVerifiedEarlier(Denied):
+    """The policy asks that the scripts were verified in an earlier environment first."""
+
+    code = "not_verified_earlier"
+
+
+class NoPolicy(Denied):
+    """A production environment names nobody who must approve. Nothing runs there until its policy does."""
+
+    code = "no_policy"
 
 
 class MachineApproval(Denied):
@@ -58,7 +83,8 @@ class ApprovalIncomplete(Denied):
 def approve(*, actor: Actor, number: int, digest: str, comment: str = "") -> Approval:
     """Approve exactly the plan with ``digest``. The run becomes approved when the policy's requirements are matched.
 
-    Raises SelfApproval, MachineApproval, MissingRole, PlanChanged, AlreadyDecided, ApprovalExpired, StaleRun.
+    Raises SelfApproval, CommitAuthor, EditedAfterRequest, NotVerifiedEarlier, MachineApproval, MissingRole, PlanChanged,
+    AlreadyDecided, ApprovalExpired, StaleRun.
     """
     words = texts.check(comment, field="comment", longest=LONGEST_COMMENT)
     run = moves.lock(number)
@@ -125,16 +151,8 @@ def mark_approved(run: MigrationRun, *, actor: Actor, now: datetime) -> None:
 
 
 def standing_match(run: MigrationRun) -> policy.Match:
-    """How the standing approvals meet the policy, by the roles that those people hold now."""
-    environment = run.target.environment
-    people = run.approvals.filter(decision=Decision.APPROVE, withdrawn_at__isnull=True).values_list(
-        "person_id", flat=True
-    )
-    holders = [
-        policy.Holder(person_id=person, roles=access.approver_roles_in(environment, user_id=person))
-        for person in people
-    ]
-    return policy.match(environment.parsed_requirements, holders)
+    """How the standing approvals meet the policy, by the roles that those people hold now and what they edited since."""
+    return eligibility.standing_of(run).match
 
 
 def waiting_sentence(match: policy.Match) -> str:
@@ -143,7 +161,12 @@ def waiting_sentence(match: policy.Match) -> str:
 
 
 def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
-    """Raise unless the (locked) run's approvals carry a start now: same plan, not expired, requirements met by today's roles."""
+    """Raise unless the (locked) run's approvals carry a start now.
+
+    The same plan, not expired; the policy of then and of now, whichever is stricter, met by people who may decide by
+    today's roles
+    and have edited nothing since; and verified earlier where that is asked for.
+    """
     plan = run.plan
     if plan is None or plan.digest != digest or hashchain.digest(plan.body) != plan.digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
@@ -151,10 +174,23 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
         raise ApprovalExpired(
             f"The approval of {run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. Request it again."
         )
-    match = standing_match(run)
-    if not match.is_met:
-        missing = ", ".join(str(item) for item in match.missing)
-        raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}.")
+    environment = run.target.environment
+    if eligibility.is_production(run) and not environment.requirements:
+        raise NoPolicy(
+            f"{environment.name} is production and its policy names nobody who must approve. {run} does not start."
+        )
+    standing = eligibility.standing_of(run)
+    if not standing.match.is_met:
+        missing = ", ".join(str(item) for item in standing.match.missing)
+        why = " ".join(standing.not_counting)
+        raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}. {why}".strip())
+    check_promotion(run)
+
+
+def check_promotion(run: MigrationRun) -> None:
+    """Raise NotVerifiedEarlier while the policy wants the scripts verified in an earlier environment and they were not."""
+    if lacking := promotion.lacking(run):
+        raise NotVerifiedEarlier(f"{run} waits: {lacking}")
 
 
 def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:
@@ -167,6 +203,9 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
     moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb=f"{decision.label.lower()} any more")
     if run.plan is None or run.plan.digest != digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
+    if decision is Decision.APPROVE:
+        _refuse_excluded(run, person=actor.user_id)
+        check_promotion(run)
     now = database_now()
     if run.expires_at is not None and run.expires_at <= now:
         raise ApprovalExpired(f"{run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. It has to be requested again.")
@@ -186,3 +225,11 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
         comment=comment,
         at=now,
     )
+
+
+def _refuse_excluded(run: MigrationRun, *, person: int) -> None:
+    """Raise what keeps this person from approving. Whoever is left out may still reject."""
+    exclusion = eligibility.excluded([run], people=[person])[run.number].get(person)
+    if exclusion is not None:
+        error = {each.code: each for each in (SelfApproval, CommitAuthor, EditedAfterRequest)}[exclusion.code]
+        raise error(f"You cannot approve {run}: {exclusion.sentence} Somebody else approves it; you may reject it.")

@@ -186,6 +186,8 @@ def refuse_removal(entry: Entry) -> None:
         raise InUse(
             f"{entry} has {count} target{'s' if count > 1 else ''}. Remove those first; one with a history stays."
         )
+    if isinstance(entry, Environment) and (later := entry.required_by.first()) is not None:
+        raise InUse(f"{later} asks that scripts were verified in {entry} first. Change that policy first.")
     if has_history(entry):
         raise HasHistory(f"{entry} has a history: what was read, frozen and run is a record. It stays.")
 

@@ -81,6 +81,7 @@ def check_environment(environment: Environment) -> None:
             "Production needs at least one approval requirement, for example 1 database-administrator.",
             field="requirements",
         )
+    _check_promotion(environment)
     if environment.fresh_for_s <= environment.observe_every_s:
         raise Invalid(
             f"An observation every {environment.observe_every_s} s cannot stay fresh for only {environment.fresh_for_s} s: "
@@ -94,6 +95,24 @@ def check_environment(environment: Environment) -> None:
         )
     if environment.lock_budget_s >= environment.deadline_s:
         raise Invalid("The wait for the run lock must be shorter than the run's deadline.", field="lock_budget_s")
+
+
+def _check_promotion(environment: Environment) -> None:
+    """What comes first in the order of promotion is verified first, so that no two environments wait for each other."""
+    earlier = environment.requires_verified_in
+    if earlier is not None and (earlier.pk == environment.pk or earlier.position >= environment.position):
+        raise Invalid(
+            f"{environment.name} can wait for an environment that comes before it in the order of promotion: one "
+            "whose position is "
+            f"lower than {environment.position}.",
+            field="requires_verified_in",
+        )
+    later = environment.required_by.order_by("position").first() if environment.pk else None
+    if later is not None and later.position <= environment.position:
+        raise Invalid(
+            f"{later.name} asks that scripts were verified here first, so the position must stay lower than {later.position}.",
+            field="position",
+        )
 
 
 def check_membership(membership: Membership) -> None:

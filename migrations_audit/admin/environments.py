@@ -21,8 +21,10 @@ class EnvironmentForm(VersionedForm):
     requirements = RequirementsField(
         label="Who must approve",
         help_text="One per line: a count and an approver role, like “1 database-administrator” and “1 owner”. All are distinct "
-        "people: whoever holds both roles fills one of them. “3 people in all” asks for that many distinct people; those beyond the "
-        "roles may be any approvers. None is the requester, the commit's author, or somebody who edited the target, the project or "
+        "people: whoever holds both roles fills one of them. “3 people in all” asks for that many distinct people; "
+        "those beyond the "
+        "roles may be any approvers. None is the requester, the commit's author, or somebody who edited the target, "
+        "the project or "
         "the policy after the request. A role is held through a membership of the role Approver. Production needs one line.",
     )
 
@@ -71,7 +73,7 @@ class EnvironmentAdmin(RegistryAdmin):
         (
             "Approval",
             {
-                "fields": ["requirements", "approval_lifetime_s"],
+                "fields": ["requirements", "requires_verified_in", "approval_lifetime_s"],
                 "description": "Any change here makes the approvals void that were given under the old policy.",
             },
         ),

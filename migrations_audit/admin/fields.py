@@ -110,7 +110,8 @@ class BlindTextarea(forms.Textarea):
 def requirement_lines(requirements: list[dict[str, Any]]) -> str:
     """Requirements as people write them."""
     return "\n".join(
-        f"{item['people']} people in all" if "people" in item else f"{item['count']} {item['role']}" for item in requirements
+        f"{item['people']} people in all" if "people" in item else f"{item['count']} {item['role']}"
+        for item in requirements
     )
 
 

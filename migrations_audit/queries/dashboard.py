@@ -14,7 +14,7 @@ from django.db.models import OuterRef, Subquery
 
 from migrations_audit.models import Approval, Environment, MigrationRun, Observation, Project, Target
 from migrations_audit.models.evidence import StatusChoice
-from migrations_audit.queries import attention, rights, runs, standing, workers
+from migrations_audit.queries import attention, eligibility, rights, runs, standing, workers
 from migrations_audit.states import LIVE
 
 MOST_OPEN_RUNS = 500
@@ -115,7 +115,8 @@ def _cells(user_id: int | None, now: datetime) -> list[Cell]:
 
 def _open_runs(user_id: int | None) -> Mapping[int, Sequence[MigrationRun]]:
     found = MigrationRun.objects.visible_to(user_id).open().order_by("number")
-    found = found.select_related("target__project", "target__environment", "plan").defer(*runs.HEAVY)
+    related = ("target__project", "target__environment", "plan")
+    found = found.select_related(*related).defer(*(name for name in runs.HEAVY if name != "plan__options"))
     by_target: dict[int, list[MigrationRun]] = defaultdict(list)
     for run in found[:MOST_OPEN_RUNS]:
         by_target[run.target_id].append(run)
@@ -141,17 +142,29 @@ def _waiting(user_id: int | None, open_runs: Sequence[MigrationRun], now: dateti
     decisions: dict[int, list[Approval]] = defaultdict(list)
     for item in Approval.objects.filter(run__in=waiting, withdrawn_at__isnull=True):
         decisions[item.run_id].append(item)
-    approvers = rights.approvers_in({run.target.environment_id for run in waiting})
+    approvers = eligibility.approvers_in({run.target.environment_id for run in waiting})
+    people = {person for each in approvers.values() for person in each} | {user_id or 0}
+    people |= {item.person_id for each in decisions.values() for item in each}
+    left_out = eligibility.excluded(waiting, people=people)
     live = {run.target_id for run in open_runs if run.run_state in LIVE}
     to_decide, to_start = [], []
     for run in waiting:
         environment = run.target.environment
         held = mine.get(environment.pk, rights.Rights(user_id))
-        buttons = rights.buttons_of(
-            run, rights=held, standing=decisions[run.number], now=now, is_blocked=run.target_id in live
+        given = decisions[run.number]
+        stands = eligibility.standing_from(
+            given, approvers.get(environment.pk, {}), left_out[run.number], wanted=eligibility.needed(run)
         )
-        match = rights.match_of(environment, decisions[run.number], approvers.get(environment.pk, {}))
-        if buttons.approve and any(item.role in held.approver_roles for item in match.missing):
+        buttons = rights.buttons_of(
+            run,
+            rights=held,
+            standing=given,
+            now=now,
+            is_blocked=run.target_id in live,
+            is_left_out=user_id in left_out[run.number],
+            is_short=not stands.match.is_met,
+        )
+        if buttons.approve and any(user_id in people for people in stands.outlook.by_role.values()):
             to_decide.append(run)
         if buttons.start:
             to_start.append(run)

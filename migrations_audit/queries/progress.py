@@ -85,11 +85,18 @@ def stages_of(run: MigrationRun) -> list[Stage]:
     return stages
 
 
-def next_step(run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime) -> str:
-    """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say."""
+def next_step(
+    run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime, missing: Sequence[str] = ()
+) -> str:
+    """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say.
+
+    ``missing`` is what the standing approvals lack by the policy and the roles of now.
+    """
     match run.run_state:
         case S.AWAITING_APPROVAL if buttons.approve:
             return "Read what will run, then approve or reject it. Your decision binds exactly this plan."
+        case S.APPROVED if missing:
+            return f"The approvals do not carry a start any more; missing: {', '.join(missing)}."
         case S.APPROVED:
             return _before_start(run, buttons=buttons, blocked_by=blocked_by, now=now)
         case S.QUEUED:

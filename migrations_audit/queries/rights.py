@@ -6,13 +6,12 @@ The actions ask again; this only keeps buttons off a page that could not be pres
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth import get_user_model
 
-from migrations_audit import policy
 from migrations_audit.models import Approval, Environment, Membership, MigrationRun, Role
 from migrations_audit.models.approvals import Decision
 from migrations_audit.states import Phase, RunState
@@ -88,35 +87,6 @@ def rights_of(user_id: int | None) -> Mapping[int, Rights]:
     }
 
 
-def approvers_in(environments: Iterable[int]) -> Mapping[int, Mapping[int, tuple[str, frozenset[str]]]]:
-    """By environment and person: the person's name and approver roles. Active people only, one query."""
-    rows = (
-        Membership.objects.filter(environment__in=list(environments), role=Role.APPROVER, group__user__is_active=True)
-        .order_by("group__user__username")
-        .values_list("environment_id", "group__user__id", "group__user__username", "approver_role")
-    )
-    found: dict[int, dict[int, tuple[str, frozenset[str]]]] = defaultdict(dict)
-    for environment, person, name, role in rows:
-        _, held = found[environment].get(person, (name, frozenset()))
-        found[environment][person] = (name, held | {role})
-    return found
-
-
-def match_of(
-    environment: Environment,
-    standing: Sequence[Approval],
-    approvers: Mapping[int, tuple[str, frozenset[str]]],
-) -> policy.Match:
-    """How standing approvals meet the policy by the roles that people hold now."""
-    nobody: tuple[str, frozenset[str]] = ("", frozenset())
-    holders = [
-        policy.Holder(person_id=item.person_id, roles=approvers.get(item.person_id, nobody)[1])
-        for item in standing
-        if item.decision == Decision.APPROVE
-    ]
-    return policy.match(environment.parsed_requirements, holders)
-
-
 def buttons_of(
     run: MigrationRun,
     *,
@@ -125,10 +95,13 @@ def buttons_of(
     now: datetime,
     is_blocked: bool = False,
     is_left_half: bool = False,
+    is_left_out: bool = False,
+    is_short: bool = False,
 ) -> Buttons:
     """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back.
 
-    ``is_blocked``: another run is live on the target; ``is_left_half``: what this one left there waits to be accepted.
+    ``is_blocked``: another run is live on the target; ``is_left_half``: what this one left there waits to be accepted;
+    ``is_left_out``: this person's approval would not be taken; ``is_short``: the approvals do not carry a start any more.
     """
     state = run.run_state
     mine = {item.decision for item in standing if item.person_id == rights.user_id}
@@ -139,11 +112,14 @@ def buttons_of(
         state is S.RUNNING and run.phase != Phase.VERIFY.value and run.cancel_requested_at is None
     )
     return Buttons(
-        approve=decides and state is S.AWAITING_APPROVAL and Decision.APPROVE not in mine,
+        approve=decides
+        and (state is S.AWAITING_APPROVAL or is_short)
+        and not is_left_out
+        and Decision.APPROVE not in mine,
         reject=decides and Decision.REJECT not in mine,
         take_back=state in DECIDABLE and Decision.APPROVE in mine,
         withdraw=state in BEFORE_START and (is_requester or rights.holds(Role.ADMINISTRATOR)),
-        start=state is S.APPROVED and rights.holds(Role.OPERATOR) and not expired and not is_blocked,
+        start=state is S.APPROVED and rights.holds(Role.OPERATOR) and not (expired or is_blocked or is_short),
         cancel=can_stop and (is_requester or rights.holds(Role.OPERATOR)),
         verify_again=_waits_for_its_time(run, now) and (is_requester or rights.holds(Role.OPERATOR)),
         close_unknown=state is S.OUTCOME_UNKNOWN and not _is_being_read(run, now) and rights.holds(Role.ADMINISTRATOR),
