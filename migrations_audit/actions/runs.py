@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
@@ -13,6 +14,7 @@ from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import MigrationRun, Role, Target
 from migrations_audit.models.clock import database_now
+from migrations_audit.queries import eligibility
 from migrations_audit.requests import check_request
 from migrations_audit.states import Operation, RunState
 
@@ -132,10 +134,12 @@ def withdraw(*, actor: Actor, number: int, comment: str = "") -> MigrationRun:
 
 
 @audit.action
-def start(*, actor: Actor, number: int, digest: str) -> MigrationRun:
+def start(*, actor: Actor, number: int, digest: str, confirm: str = "") -> MigrationRun:
     """Run now: queue an approved run. ``digest`` is the plan that the person saw.
 
-    Raises MissingRole, StaleRun, TargetBusy, and the faults of the approval (ApprovalExpired, PlanChanged, ApprovalIncomplete).
+    In production ``confirm`` is the target's name, typed: whoever starts a run there has read which database it is for. Raises
+    MissingRole, StaleRun, TargetBusy, Invalid for another name, and the faults of the approval (ApprovalExpired, PlanChanged,
+    ApprovalIncomplete, NotVerifiedEarlier, NoPolicy).
     """
     run = moves.lock(number)
     access.get_run_for(actor, run.number)
@@ -143,25 +147,42 @@ def start(*, actor: Actor, number: int, digest: str) -> MigrationRun:
     moves.expect(run, RunState.APPROVED, verb="started")
     now = database_now()
     approvals.check_standing(run, digest=digest, now=now)
+    check_confirmed(run, confirm)
+    queue(run, actor=actor, now=now)
+    audit.record_run(actor=actor, action="run.queued", run=run)
+    return run
+
+
+def check_confirmed(run: MigrationRun, confirm: str) -> None:
+    """Raise Invalid unless what was typed names the target, where that is asked for. Nothing of the run changes by it."""
+    if not eligibility.is_production(run) or confirm.strip() == run.target.label:
+        return
+    given = "What was typed is another name." if confirm.strip() else "Nothing was typed."
+    raise Invalid(
+        f"{run.target.environment.name} is production: type the target's name, {run.target.label}, to start. {given} "
+        "Nothing was started, and the run is as it was.",
+        field="confirm_target",
+    )
+
+
+def queue(run: MigrationRun, *, actor: Actor, now: datetime, **fields: Any) -> None:
+    """Move a (locked) run into the queue and wake a worker after the commit. Raises TargetBusy and StaleRun."""
+    values: dict[str, Any] = {
+        "sentence": f"Queued by {actor.name}; waiting for a worker of {run.target.environment.queue}.",
+        "queued_at": now,
+        "queued_by_name": actor.name,
+        "dispatched_at": now,
+        "dispatch_count": 1,
+    } | fields
     try:
         with transaction.atomic():
-            moves.move(
-                run,
-                to=RunState.QUEUED,
-                sentence=f"Queued by {actor.name}; waiting for a worker of {run.target.environment.queue}.",
-                queued_at=now,
-                queued_by_name=actor.name,
-                dispatched_at=now,
-                dispatch_count=1,
-            )
+            moves.move(run, to=RunState.QUEUED, **values)
     except IntegrityError as error:
         busy = MigrationRun.objects.live().filter(target=run.target).exclude(number=run.number).first()
         raise TargetBusy(
             f"{busy} is {busy.get_state_display() if busy else 'live'}; wait until it has ended."
         ) from error
     dispatch.after_commit(dispatch.Wake.EXECUTE, queue=run.target.environment.queue, number=run.number)
-    audit.record_run(actor=actor, action="run.queued", run=run)
-    return run
 
 
 @audit.action

@@ -48,6 +48,7 @@ class Start(Body):
     """Run now: exactly the plan with this digest."""
 
     digest: Digest
+    confirm_target: Text = Field("", description="In production: the target's name, project/environment/slug.")
 
 
 class Withdrawal(Body):

@@ -90,8 +90,10 @@ def show_run(request: HttpRequest, number: int) -> schemas.Run:
 
 @router.post("/runs/{int:number}/start", response=schemas.Run, summary="Run now")
 def start(request: HttpRequest, number: int, payload: inputs.Start) -> schemas.Run:
-    """Queue an approved run. The digest is that of the plan that you saw."""
-    return schemas.Run.of(runs.start(actor=bearer.actor_of(request), number=number, digest=payload.digest))
+    """Queue an approved run. The digest is that of the plan that you saw; in production confirm_target names the target."""
+    actor = bearer.actor_of(request)
+    run = runs.start(actor=actor, number=number, digest=payload.digest, confirm=payload.confirm_target)
+    return schemas.Run.of(run)
 
 
 @router.post("/runs/{int:number}/cancel", response=schemas.Run, summary="Cancel a run")

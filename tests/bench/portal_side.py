@@ -82,7 +82,9 @@ class PortalSide:
         if plan is None:
             raise RuntimeError("The benchmark's run was not planned.")
         people.approve_by_all(place, run.number, plan.digest)
-        return runs.start(actor=place.actor("operator"), number=run.number, digest=plan.digest)
+        return runs.start(
+            actor=place.actor("operator"), number=run.number, digest=plan.digest, confirm=run.target.label
+        )
 
     def observe_fleet(self, urls: list[str], count: int) -> float:
         """Seconds in which the worker processes read ``count`` targets, woken as the sweep wakes them."""

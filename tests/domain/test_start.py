@@ -14,10 +14,21 @@ from tests.people import WORKER, Place, add_person, make_place, make_run
 pytestmark = pytest.mark.django_db
 
 
-def start(place: Place, run: MigrationRun, who: str | Actor = "operator", digest: str | None = None) -> MigrationRun:
+def start(
+    place: Place,
+    run: MigrationRun,
+    who: str | Actor = "operator",
+    digest: str | None = None,
+    confirm: str | None = None,
+) -> MigrationRun:
     actor = place.actor(who) if isinstance(who, str) else who
     assert run.plan is not None
-    return runs.start(actor=actor, number=run.number, digest=run.plan.digest if digest is None else digest)
+    return runs.start(
+        actor=actor,
+        number=run.number,
+        digest=run.plan.digest if digest is None else digest,
+        confirm=run.target.label if confirm is None else confirm,
+    )
 
 
 def test_an_operator_starts_an_approved_run() -> None:

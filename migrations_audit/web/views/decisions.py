@@ -57,7 +57,11 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
 
 @require_POST
 def start(request: HttpRequest, number: int) -> HttpResponse:
-    run = run_actions.start(actor=actor_of(request), number=number, digest=_digest(request))
+    typed = request.POST.get("confirm_target", "")
+    try:
+        run = run_actions.start(actor=actor_of(request), number=number, digest=_digest(request), confirm=typed)
+    except Invalid as error:
+        return runs.page_again(request, number, form="start", error=error)
     messages.info(request, f"{run} is queued.")
     return pages.to_run(number)
 

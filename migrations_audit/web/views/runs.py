@@ -13,7 +13,7 @@ from migrations_audit.access import actor_of
 from migrations_audit.errors import Invalid
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
-from migrations_audit.queries import runs, sources
+from migrations_audit.queries import eligibility, runs, sources
 from migrations_audit.web import pages
 
 
@@ -26,7 +26,8 @@ def page(request: HttpRequest, number: int) -> HttpResponse:
 def page_again(request: HttpRequest, number: int, *, form: str, error: Invalid) -> HttpResponse:
     """The same page after a form that was not accepted: the sentence at the form, and nothing of what was typed lost."""
     run = access.get_run_for(actor_of(request), number)
-    typed = {"form": form, "comment": request.POST.get("comment", ""), "error": error.message}
+    typed = {name: request.POST.get(name, "") for name in ("comment", "confirm_target")}
+    typed |= {"form": form, "error": error.message}
     return _page(request, run, typed=typed, status=400)
 
 
@@ -40,6 +41,7 @@ def context_of(request: HttpRequest, run: MigrationRun) -> dict[str, Any]:
         "target": run.target,
         "page": runs.run_page(run, user_id=actor_of(request).user_id, now=now),
         "is_rollback": run.operation == "rollback",
+        "is_production": eligibility.is_production(run),
         "reloads": runs.is_at_work(run),
     }
 

@@ -185,7 +185,9 @@ def test_an_operators_pipeline_starts_an_approved_run(place: people.Place, opera
     run = people.make_run(place, state="approved")
     assert run.plan is not None
 
-    answer = operator.post(f"runs/{run.number}/start", {"digest": run.plan.digest})
+    answer = operator.post(
+        f"runs/{run.number}/start", {"digest": run.plan.digest, "confirm_target": "market/production/main"}
+    )
 
     assert (answer.status, answer.body["state"]) == (200, "queued")
     assert answer.body["queued_by"].startswith("operator (token ")
@@ -203,7 +205,9 @@ def test_a_start_before_the_approvals_is_refused(place: people.Place, operator: 
     run = people.make_run(place, state="awaiting_approval")
     assert run.plan is not None
 
-    answer = operator.post(f"runs/{run.number}/start", {"digest": run.plan.digest})
+    answer = operator.post(
+        f"runs/{run.number}/start", {"digest": run.plan.digest, "confirm_target": "market/production/main"}
+    )
 
     assert (answer.status, answer.code) == (409, "stale_run")
     assert "Waiting for approval" in answer.error["message"]
