@@ -12,8 +12,8 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 
 from migrations_audit import dispatch
-from migrations_audit.actions import approvals, audit, evidence, moves, plans
-from migrations_audit.actors import Actor
+from migrations_audit.actions import approvals, audit, evidence, glass, moves, plans
+from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, PortalError
 from migrations_audit.judgement import Judgement
 from migrations_audit.models import LogLine, MigrationRun, Observation, RunStep
@@ -324,12 +324,20 @@ def _pause(run: MigrationRun) -> timedelta:
     return timedelta(seconds=min(settings.PORTAL_RESEND_S * 2 ** min(tries, 8), LONGEST_PAUSE_S))
 
 
+def _who_broke_it(run: MigrationRun) -> Actor:
+    return Actor(kind=ActorKind.USER, name=run.broke_glass_by_name, user_id=run.broke_glass_by_id)
+
+
 def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
     plan = run.plan
     if plan is None:
         return RunState.REFUSED, "no_plan", f"{run} has no plan."
     try:
-        approvals.check_standing(run, digest=plan.digest, now=database_now())
+        if run.broke_glass_by_id is None:
+            approvals.check_standing(run, digest=plan.digest, now=database_now())
+        else:
+            approvals.check_plan(run, digest=plan.digest, now=database_now())
+            glass.need_rights(run, _who_broke_it(run))
     except approvals.PlanChanged as error:
         return RunState.VOID, error.code, f"{error.message} The stored plan does not match its digest."
     except PortalError as error:

@@ -9,11 +9,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from migrations_audit.access import actor_of
-from migrations_audit.actions import registry
+from migrations_audit.actions import proposals, registry
 from migrations_audit.admin.base import TabularInline
 from migrations_audit.admin.fields import RequirementsField, requirement_lines
 from migrations_audit.admin.filters import by_environment
-from migrations_audit.admin.registry import RefusableForm, RegistryAdmin, VersionedForm
+from migrations_audit.admin.registry import ProposingAdmin, RefusableForm, RegistryAdmin, VersionedForm
 from migrations_audit.models import Environment, Membership
 
 
@@ -61,7 +61,7 @@ class MembershipList(TabularInline):
 
 
 @admin.register(Environment)
-class EnvironmentAdmin(RegistryAdmin):
+class EnvironmentAdmin(ProposingAdmin, RegistryAdmin):
     form = EnvironmentForm
     inlines = [MembershipList]
     list_display = ["name", "slug", "tier", "position", "who_approves", "queue"]
@@ -74,7 +74,11 @@ class EnvironmentAdmin(RegistryAdmin):
             "Approval",
             {
                 "fields": ["requirements", "requires_verified_in", "approval_lifetime_s"],
-                "description": "Any change here makes the approvals void that were given under the old policy.",
+                "description": "Any change here makes the approvals void that were given under the old policy. Where "
+                "production is "
+                "in use, a change of who approves, of tier or isolation, and longer limits are proposed: they take "
+                "effect when a second "
+                "administrator confirms them on the dashboard.",
             },
         ),
         (
@@ -117,7 +121,9 @@ class EnvironmentAdmin(RegistryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Environment, form: EnvironmentForm, change: bool) -> None:
         pk = obj.pk if change else None
-        self.adopt(obj, registry.save_environment(actor=actor_of(request), environment_id=pk, **form.chosen()))
+        self.adopt_or_say(
+            request, obj, proposals.save_environment(actor=actor_of(request), environment_id=pk, **form.chosen())
+        )
 
     def delete_model(self, request: HttpRequest, obj: Environment) -> None:
         registry.remove_environment(actor=actor_of(request), environment_id=obj.pk)
@@ -140,7 +146,7 @@ class MembershipForm(RefusableForm):
 
 
 @admin.register(Membership)
-class MembershipAdmin(RegistryAdmin):
+class MembershipAdmin(ProposingAdmin, RegistryAdmin):
     form = MembershipForm
     list_display = ["group", "environment", "role", "approver_role"]
     list_filter = [by_environment("environment"), "role"]
@@ -159,7 +165,9 @@ class MembershipAdmin(RegistryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Membership, form: MembershipForm, change: bool) -> None:
         pk = obj.pk if change else None
-        self.adopt(obj, registry.save_membership(actor=actor_of(request), membership_id=pk, **form.cleaned_data))
+        self.adopt_or_say(
+            request, obj, proposals.save_membership(actor=actor_of(request), membership_id=pk, **form.cleaned_data)
+        )
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
         registry.remove_membership(actor=actor_of(request), membership_id=obj.pk)

@@ -6,8 +6,10 @@ from migrations_audit.models.approvals import Approval
 from migrations_audit.models.audit import AuditEvent
 from migrations_audit.models.environments import Environment, Membership, Role, Tier
 from migrations_audit.models.evidence import Catalog, Evidence, Observation
+from migrations_audit.models.glass import GlassReview, Notice
 from migrations_audit.models.plans import Plan, Snapshot
 from migrations_audit.models.projects import Project, Target
+from migrations_audit.models.proposals import PolicyProposal
 from migrations_audit.models.runs import LogLine, MigrationRun, RunStep
 from migrations_audit.models.tokens import ApiToken
 from migrations_audit.models.workers import Worker
@@ -19,11 +21,14 @@ __all__ = [
     "Catalog",
     "Environment",
     "Evidence",
+    "GlassReview",
     "LogLine",
     "Membership",
     "MigrationRun",
+    "Notice",
     "Observation",
     "Plan",
+    "PolicyProposal",
     "Project",
     "Role",
     "RunStep",

@@ -12,12 +12,13 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
 
-from migrations_audit.models import Approval, Environment, MigrationRun, Observation, Project, Target
+from migrations_audit.models import Approval, Environment, MigrationRun, Notice, Observation, Project, Target
 from migrations_audit.models.evidence import StatusChoice
-from migrations_audit.queries import attention, eligibility, rights, runs, standing, workers
+from migrations_audit.queries import attention, eligibility, rights, runs, second_person, standing, workers
 from migrations_audit.states import LIVE
 
 MOST_OPEN_RUNS = 500
+MOST_NOTICES = 50
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Dashboard:
     environments: Sequence[Environment]
     rows: Sequence[Row]
     attention: Sequence[attention.Item]
+    notices: Sequence[Notice]
+    proposals: Sequence[second_person.Open]
     waiting: WaitingForMe
     counts: Sequence[tuple[str, str, int]]
     """Kind, words and number of targets, in the order of ``TargetStatus``."""
@@ -74,14 +77,27 @@ def dashboard(*, user_id: int | None, now: datetime) -> Dashboard:
     items = [
         *attention.of_targets((cell.target, cell.standing, cell.last_attempt) for cell in cells),
         *attention.of_runs(open_runs, now=now, heard_queues=heard),
+        *attention.of_broken_glass(_unreviewed(user_id)),
     ]
     return Dashboard(
         environments=environments,
         rows=_rows(environments, cells),
         attention=attention.worst_first(items),
+        notices=_notices(user_id),
+        proposals=second_person.open_for(user_id),
         waiting=_waiting(user_id, open_runs, now),
         counts=_counts(cells),
     )
+
+
+def _unreviewed(user_id: int | None) -> list[MigrationRun]:
+    found = MigrationRun.objects.visible_to(user_id).filter(broke_glass_at__isnull=False, glass_review__isnull=True)
+    return list(found.select_related("target__project", "target__environment")[:MOST_NOTICES])
+
+
+def _notices(user_id: int | None) -> list[Notice]:
+    """What the person was told and has not acknowledged, newest first."""
+    return list(Notice.objects.filter(person_id=user_id or 0, acknowledged_at__isnull=True)[:MOST_NOTICES])
 
 
 def _counts(cells: Sequence[Cell]) -> list[tuple[str, str, int]]:

@@ -26,9 +26,15 @@ EDITED = "edited_after_request"
 EDITS = {
     "target": ("target.changed", "target.identity_forgotten"),
     "project": ("project.changed",),
-    "environment": ("environment.changed",),
+    "environment": ("environment.changed", "policy.proposed", "policy.confirmed"),
 }
 """What counts as an edit of what a run rests on, by the kind of object: the names of its events."""
+
+VERBS = {
+    "target.identity_forgotten": "gave up the identity of",
+    "policy.proposed": "proposed a change of",
+    "policy.confirmed": "confirmed a change of",
+}
 
 NOT_POLICY = frozenset({"name", "position", "observe_every_s"})
 """Fields of an environment on which no approval rests."""
@@ -225,7 +231,7 @@ def _edits(runs: Collection[MigrationRun]) -> Mapping[tuple[str, str], Sequence[
         if person is not None:
             what = f" ({', '.join(sorted(fields))})" if fields else ""
             name = event.target or event.object_id
-            verb = "gave up the identity of" if event.action == "target.identity_forgotten" else "edited"
+            verb = VERBS.get(event.action, "edited")
             when = f"{event.at:%Y-%m-%d %H:%M:%S} UTC"
             sentence = f"{event.actor} {verb} the {event.object_kind} {name}{what} at {when}, after the request."
             found[(event.object_kind, event.object_id)].append((event.at, person, sentence))

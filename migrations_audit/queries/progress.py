@@ -71,6 +71,8 @@ def stages_of(run: MigrationRun) -> list[Stage]:
     stages = []
     for index, (name, when) in enumerate(zip(names, times, strict=True)):
         mark = Mark.PASSED if index < at else _mark(run) if index == at else Mark.AHEAD
+        if name == "Approved" and run.broke_glass_at is not None:
+            name, mark, when = "Not approved", Mark.STOPPED, run.broke_glass_at
         reached = when if index <= at else None
         stages.append(
             Stage(

@@ -39,6 +39,7 @@ class Buttons:
 
     approve: bool
     reject: bool
+    request_changes: bool
     take_back: bool
     withdraw: bool
     start: bool
@@ -47,6 +48,8 @@ class Buttons:
     close_unknown: bool
     accept_leftovers: bool
     plan_rollback: bool
+    break_glass: bool
+    review_glass: bool
 
     @property
     def any(self) -> bool:
@@ -54,6 +57,7 @@ class Buttons:
             (
                 self.approve,
                 self.reject,
+                self.request_changes,
                 self.take_back,
                 self.withdraw,
                 self.start,
@@ -62,6 +66,8 @@ class Buttons:
                 self.close_unknown,
                 self.accept_leftovers,
                 self.plan_rollback,
+                self.break_glass,
+                self.review_glass,
             )
         )
 
@@ -97,13 +103,16 @@ def buttons_of(
     is_left_half: bool = False,
     is_left_out: bool = False,
     is_short: bool = False,
+    is_unreviewed: bool = False,
 ) -> Buttons:
     """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back.
 
     ``is_blocked``: another run is live on the target; ``is_left_half``: what this one left there waits to be accepted;
-    ``is_left_out``: this person's approval would not be taken; ``is_short``: the approvals do not carry a start any more.
+    ``is_left_out``: this person's approval would not be taken; ``is_short``: the approvals do not carry a start;
+    ``is_unreviewed``: it was started without approval, and nobody has signed that yet.
     """
     state = run.run_state
+    wants_changes = {item.person_id for item in standing if item.decision == Decision.CHANGES}
     mine = {item.decision for item in standing if item.person_id == rights.user_id}
     is_requester = rights.user_id is not None and run.requester_id == rights.user_id
     expired = run.expires_at is not None and run.expires_at <= now
@@ -114,16 +123,28 @@ def buttons_of(
     return Buttons(
         approve=decides
         and (state is S.AWAITING_APPROVAL or is_short)
-        and not is_left_out
+        and not (is_left_out or wants_changes - {rights.user_id})
         and Decision.APPROVE not in mine,
         reject=decides and Decision.REJECT not in mine,
-        take_back=state in DECIDABLE and Decision.APPROVE in mine,
+        request_changes=decides and Decision.CHANGES not in mine,
+        take_back=state in DECIDABLE and bool(mine & {Decision.APPROVE, Decision.CHANGES}),
         withdraw=state in BEFORE_START and (is_requester or rights.holds(Role.ADMINISTRATOR)),
-        start=state is S.APPROVED and rights.holds(Role.OPERATOR) and not (expired or is_blocked or is_short),
+        start=state is S.APPROVED
+        and rights.holds(Role.OPERATOR)
+        and not (expired or is_blocked or is_short or wants_changes),
         cancel=can_stop and (is_requester or rights.holds(Role.OPERATOR)),
         verify_again=_waits_for_its_time(run, now) and (is_requester or rights.holds(Role.OPERATOR)),
         close_unknown=state is S.OUTCOME_UNKNOWN and not _is_being_read(run, now) and rights.holds(Role.ADMINISTRATOR),
         accept_leftovers=is_left_half and (rights.holds(Role.OPERATOR) or rights.holds(Role.ADMINISTRATOR)),
+        break_glass=state in DECIDABLE
+        and (state is S.AWAITING_APPROVAL or is_short)
+        and rights.holds(Role.ADMINISTRATOR)
+        and rights.holds(Role.OPERATOR)
+        and not (expired or is_blocked),
+        review_glass=is_unreviewed
+        and run.is_terminal
+        and run.broke_glass_by_id != rights.user_id
+        and any(rights.holds(role) for role in (Role.APPROVER, Role.AUDITOR, Role.ADMINISTRATOR)),
         plan_rollback=state is S.APPLIED and run.operation == "upgrade" and rights.holds(Role.REQUESTER),
     )
 

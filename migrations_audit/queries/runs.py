@@ -10,6 +10,7 @@ from migrations_audit.models import (
     Approval,
     AuditEvent,
     Evidence,
+    GlassReview,
     LogLine,
     MigrationRun,
     Observation,
@@ -90,6 +91,11 @@ class RunPage:
     asks_for_nobody: bool
     left_out: Sequence[str]
     """Who cannot approve, or whose approval does not count, and why: a sentence each."""
+    changes_asked: Sequence[Approval]
+    """Standing wishes for changes, which keep everybody from approving."""
+    my_decision: str
+    glass_review: GlassReview | None
+    """What somebody else signed after a start without approval."""
     obstacle: str
     """What keeps everybody from approving, or makes that pointless, and what to do about it; empty otherwise."""
     parts: Sequence[Part]
@@ -129,6 +135,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         .first()
     )
     left = leftovers.of_newest_reading(run.target) if run.reason_code in leftovers.CODES else None
+    glass_review = GlassReview.objects.filter(run=run).first() if run.broke_glass_at is not None else None
     is_before_claim = run.run_state in (*rights.BEFORE_START, RunState.QUEUED)
     stands = eligibility.standing_of(run) if is_before_claim else eligibility.as_it_was(run)
     lacking = promotion.lacking(run) if run.run_state in rights.DECIDABLE else ""
@@ -141,6 +148,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         is_left_half=left is not None and left.number == run.number,
         is_left_out=user_id in stands.left_out or bool(lacking),
         is_short=not stands.match.is_met,
+        is_unreviewed=run.broke_glass_at is not None and glass_review is None,
     )
     silent, ending = attention.is_silent(run, now=now), workers.ending_with(run)
     steps = list(RunStep.objects.filter(run=run))
@@ -160,6 +168,9 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         decisions=decisions,
         my_role_counts=any(user_id in people for people in stands.outlook.by_role.values()),
         asks_for_nobody=not stands.wanted,
+        changes_asked=[item for item in standing if item.decision == Decision.CHANGES],
+        my_decision=next((item.decision for item in standing if item.person_id == user_id), ""),
+        glass_review=glass_review,
         left_out=_left_out(run, stands),
         obstacle=(lacking or stands.outlook.sentence) if run.run_state in rights.DECIDABLE else "",
         parts=_parts(run.plan),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path
 
-from migrations_audit.web.views import audit, decisions, live, runs, targets
+from migrations_audit.web.views import audit, decisions, glass, live, proposals, runs, targets
 
 app_name = "web"
 _signed_in = admin.site.admin_view
@@ -14,9 +14,15 @@ urlpatterns = [
     path("runs/<int:number>/", _signed_in(runs.page), name="run"),
     path("runs/<int:number>/approve", _signed_in(decisions.approve), name="approve"),
     path("runs/<int:number>/reject", _signed_in(decisions.reject), name="reject"),
+    path("runs/<int:number>/request-changes", _signed_in(decisions.request_changes), name="request_changes"),
     path("runs/<int:number>/take-back", _signed_in(decisions.take_back), name="take_back"),
     path("runs/<int:number>/withdraw", _signed_in(decisions.withdraw), name="withdraw"),
     path("runs/<int:number>/start", _signed_in(decisions.start), name="start"),
+    path("runs/<int:number>/break-glass", _signed_in(glass.break_glass), name="break_glass"),
+    path("runs/<int:number>/review", _signed_in(glass.review), name="review_glass"),
+    path("proposals/<int:proposal>/confirm", _signed_in(proposals.confirm), name="confirm_proposal"),
+    path("proposals/<int:proposal>/decline", _signed_in(proposals.decline), name="decline_proposal"),
+    path("notices/<int:notice>/acknowledge", _signed_in(glass.acknowledge), name="acknowledge"),
     path("runs/<int:number>/cancel", _signed_in(decisions.cancel), name="cancel"),
     path("runs/<int:number>/verify-again", _signed_in(decisions.verify_again), name="verify_again"),
     path("runs/<int:number>/close", _signed_in(decisions.close_unknown), name="close_unknown"),

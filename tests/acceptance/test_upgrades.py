@@ -159,11 +159,10 @@ def test_of_two_operators_at_once_one_starts_the_run(portal: Portal, make_target
     run = portal.planned(place)
     assert run.plan is not None
     people.approve_by_all(place, run.number, run.plan.digest)
+    digest = run.plan.digest
     answers = people.at_once(
         2,
-        lambda _: runs.start(
-            actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label
-        ),  # type: ignore[union-attr]
+        lambda _: runs.start(actor=place.actor("operator"), number=run.number, digest=digest, confirm=run.target.label),
     )
 
     assert sorted(isinstance(answer, PortalError) for answer in answers) == [False, True]

@@ -7,7 +7,8 @@ import pytest
 from migrations_audit import access
 from migrations_audit.actions import approvals, moves, runs
 from migrations_audit.actors import Actor
-from migrations_audit.models import MigrationRun
+from migrations_audit.errors import Invalid
+from migrations_audit.models import Environment, MigrationRun
 from tests.domain import changes, trail
 from tests.people import WORKER, Place, add_person, make_place, make_run
 
@@ -149,3 +150,34 @@ def test_an_incomplete_approval_says_who_is_missing() -> None:
         start(place, run)
 
     trail.denied(verb="runs.start", code="approval_incomplete")
+
+
+@pytest.mark.parametrize("typed", ["", "main", "market/staging/main", "MARKET/PRODUCTION/MAIN"])
+def test_production_is_started_only_by_its_name_and_nothing_is_lost_by_another(typed: str) -> None:
+    place = make_place()
+    run = make_run(place, state="approved")
+    before = trail.head()
+
+    with pytest.raises(Invalid, match="type the target's name, market/production/main, to start") as refused:
+        start(place, run, confirm=typed)
+
+    assert refused.value.field == "confirm_target"
+    run.refresh_from_db()
+    assert (run.state, run.approvals.filter(withdrawn_at__isnull=True).count()) == ("approved", 2)
+    assert trail.head() == before
+    assert start(place, run, confirm=" market/production/main ").state == "queued"
+
+
+def test_elsewhere_the_name_need_not_be_typed() -> None:
+    place = make_place(slug="staging", tier="staging")
+
+    assert start(place, make_run(place, state="approved"), confirm="").state == "queued"
+
+
+def test_a_plan_made_for_production_asks_for_the_name_also_when_the_tier_was_lowered() -> None:
+    place = make_place()
+    run = make_run(place, state="approved")
+    Environment.objects.filter(pk=place.environment.pk).update(tier="development")
+
+    with pytest.raises(Invalid, match="to start"):
+        start(place, run, confirm="")

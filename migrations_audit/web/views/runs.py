@@ -10,11 +10,14 @@ from django.views.decorators.http import require_safe
 
 from migrations_audit import access
 from migrations_audit.access import actor_of
-from migrations_audit.errors import Invalid
+from migrations_audit.errors import PortalError
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import eligibility, runs, sources
 from migrations_audit.web import pages
+
+TYPED = ("comment", "confirm_target", "why_now", "why_not_approved")
+"""What of a form is shown again. Never a password."""
 
 
 @require_safe
@@ -23,10 +26,10 @@ def page(request: HttpRequest, number: int) -> HttpResponse:
     return _page(request, access.get_run_for(actor_of(request), number))
 
 
-def page_again(request: HttpRequest, number: int, *, form: str, error: Invalid) -> HttpResponse:
+def page_again(request: HttpRequest, number: int, *, form: str, error: PortalError) -> HttpResponse:
     """The same page after a form that was not accepted: the sentence at the form, and nothing of what was typed lost."""
     run = access.get_run_for(actor_of(request), number)
-    typed = {name: request.POST.get(name, "") for name in ("comment", "confirm_target")}
+    typed = {name: request.POST.get(name, "") for name in TYPED}
     typed |= {"form": form, "error": error.message}
     return _page(request, run, typed=typed, status=400)
 
