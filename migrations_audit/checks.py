@@ -17,12 +17,13 @@ from migrations_audit import remotes, sealing
 from migrations_audit.errors import PortalError
 
 APP: Final = "migrations_audit"
-APPEND_ONLY: Final = ("auditevent", "observation", "evidence", "catalog", "snapshot", "plan", "logline")
+APPEND_ONLY: Final = ("auditevent", "observation", "evidence", "catalog", "snapshot", "plan", "logline", "glassreview")
 GUARDS: Final = frozenset(
     {f"{table}_append_only" for table in APPEND_ONLY}
     | {f"{table}_never_emptied" for table in (*APPEND_ONLY, "migrationrun", "approval", "findingacceptance")}
     | {"auditevent_check_link", "migrationrun_check", "migrationrun_keep", "approval_check", "approval_keep"}
     | {"findingacceptance_check", "findingacceptance_keep"}
+    | {"migrationrun_glass", "glassreview_check"}
 )
 """The triggers that make a record a record. tests/project/test_system_checks.py compares them with the database's."""
 

@@ -162,7 +162,8 @@ _S = RunState
 MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
     _S.REQUESTED: frozenset({_S.PLANNING, _S.WITHDRAWN}),
     _S.PLANNING: frozenset({_S.AWAITING_APPROVAL, _S.PLAN_FAILED, _S.WITHDRAWN}),
-    _S.AWAITING_APPROVAL: frozenset({_S.APPROVED, _S.REJECTED, _S.WITHDRAWN, _S.EXPIRED, _S.VOID}),
+    # To queued only by broken glass, which the database asks for as well.
+    _S.AWAITING_APPROVAL: frozenset({_S.APPROVED, _S.QUEUED, _S.REJECTED, _S.WITHDRAWN, _S.EXPIRED, _S.VOID}),
     _S.APPROVED: frozenset({_S.AWAITING_APPROVAL, _S.QUEUED, _S.REJECTED, _S.WITHDRAWN, _S.EXPIRED, _S.VOID}),
     # Back to approved: a window closed or the portal was frozen before a worker took it up. Nothing of it has run.
     _S.QUEUED: frozenset({_S.APPROVED, _S.RUNNING, _S.CANCELLED, _S.VOID, _S.REFUSED}),

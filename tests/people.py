@@ -225,7 +225,7 @@ def make_run(
     if state in ("approved", "queued", "running") and place.environment.requirements:
         approve_by_all(place, run.number, plan.digest)
     if state in ("queued", "running"):
-        runs.start(actor=place.actor("operator"), number=run.number, digest=plan.digest)
+        runs.start(actor=place.actor("operator"), number=run.number, digest=plan.digest, confirm=place.target.label)
     if state == "running":
         attempts.claim(actor=WORKER, number=run.number)
     return MigrationRun.objects.select_related("plan", "target__environment", "target__project").get(number=run.number)

@@ -13,15 +13,45 @@ from migrations_audit.errors import Conflict, Denied, Invalid
 from migrations_audit.models import Approval, MigrationRun, Rehearsal, Role
 from migrations_audit.models.approvals import Decision
 from migrations_audit.models.clock import database_now
+from migrations_audit.queries import eligibility, promotion
 from migrations_audit.states import RehearsalState, RunState
 
 LONGEST_COMMENT = 2_000
+VERBS = {
+    Decision.APPROVE: "approved any more",
+    Decision.REJECT: "rejected any more",
+    Decision.CHANGES: "sent back for changes any more",
+}
 
 
 class SelfApproval(Denied):
     """Nobody approves a run that they asked for."""
 
     code = "self_approval"
+
+
+class CommitAuthor(Denied):
+    """Nobody approves scripts of which they are the author."""
+
+    code = eligibility.AUTHOR
+
+
+class EditedAfterRequest(Denied):
+    """Nobody approves a run whose target, project or policy they edited after it was requested."""
+
+    code = eligibility.EDITED
+
+
+class NotVerifiedEarlier(Denied):
+    """The policy asks that the scripts were verified in an earlier environment first."""
+
+    code = "not_verified_earlier"
+
+
+class NoPolicy(Denied):
+    """A production environment names nobody who must approve. Nothing runs there until its policy does."""
+
+    code = "no_policy"
 
 
 class MachineApproval(Denied):
@@ -34,6 +64,12 @@ class PlanChanged(Conflict):
     """The plan is not the one that you saw. Reload the page and read it again."""
 
     code = "plan_changed"
+
+
+class ChangesRequested(Conflict):
+    """Somebody asked for changes, so nobody approves and nothing starts until that person takes it back."""
+
+    code = "changes_requested"
 
 
 class AlreadyDecided(Conflict):
@@ -58,7 +94,8 @@ class ApprovalIncomplete(Denied):
 def approve(*, actor: Actor, number: int, digest: str, comment: str = "") -> Approval:
     """Approve exactly the plan with ``digest``. The run becomes approved when the policy's requirements are matched.
 
-    Raises SelfApproval, MachineApproval, MissingRole, PlanChanged, AlreadyDecided, ApprovalExpired, FindingsOpen, StaleRun.
+    Raises SelfApproval, CommitAuthor, EditedAfterRequest, NotVerifiedEarlier, MachineApproval, MissingRole, PlanChanged,
+    AlreadyDecided, ApprovalExpired, FindingsOpen, RehearsalMissing, RunbookMissing, StaleRun.
     """
     words = texts.check(comment, field="comment", longest=LONGEST_COMMENT)
     run = moves.lock(number)
@@ -95,22 +132,76 @@ def reject(*, actor: Actor, number: int, digest: str, comment: str) -> Approval:
 
 
 @audit.action
+def request_changes(*, actor: Actor, number: int, digest: str, comment: str) -> Approval:
+    """Ask the requester for something else, with a comment. The run waits, and cannot be approved or started meanwhile.
+
+    It goes on when this person takes it back, or the requester withdraws and asks anew. Raises as ``reject`` does.
+    """
+    words = texts.check(comment, field="comment", longest=LONGEST_COMMENT)
+    if not words:
+        raise Invalid("Say what should be different: the requester needs it.", field="comment")
+    run = moves.lock(number)
+    asked = _decide(run, actor=actor, decision=Decision.CHANGES, digest=digest, comment=words)
+    if run.run_state is RunState.APPROVED:
+        moves.move(run, to=RunState.AWAITING_APPROVAL, sentence=changes_sentence(asked), approved_at=None)
+    else:
+        MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=changes_sentence(asked))
+    audit.record_run(actor=actor, action="run.changes_requested", run=run, roles=asked.roles, comment=words)
+    return asked
+
+
+@audit.action
 def take_back(*, actor: Actor, number: int) -> Approval:
-    """Withdraw one's own approval before the start. The run waits for approval again if it is now short of one."""
+    """Withdraw one's own approval, or one's wish for changes, before the start.
+
+    The run waits for approval again if it is now short of one, and is approved if nothing but the wish was in the way.
+    """
     run = moves.lock(number)
     access.get_run_for(actor, run.number)
     access.need_scope(actor, "")
     moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb="un-approved")
     approval = run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True).first()
     if approval is None:
-        raise Conflict(f"You have no standing approval of {run}.")
+        raise Conflict(f"You have no standing decision on {run}.")
     approval.withdrawn_at = database_now()
     approval.save(update_fields=["withdrawn_at"])
     match = standing_match(run)
     if run.run_state is RunState.APPROVED and not match.is_met:
         moves.move(run, to=RunState.AWAITING_APPROVAL, sentence=waiting_sentence(match), approved_at=None)
-    audit.record_run(actor=actor, action="run.approval_withdrawn", run=run)
+    audit.record_run(actor=actor, action="run.approval_withdrawn", run=run, decision=approval.decision)
+    if approval.decision == Decision.CHANGES:
+        _go_on(run, match, actor=actor)
     return approval
+
+
+def _go_on(run: MigrationRun, match: policy.Match, *, actor: Actor) -> None:
+    """After somebody took back a wish for changes: the next such wish, approved, or what is still missing."""
+    other = changes_asked(run)
+    if other is None and match.is_met:
+        mark_approved(run, actor=actor, now=database_now())
+        return
+    sentence = changes_sentence(other) if other is not None else waiting_sentence(match)
+    MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=sentence)
+
+
+def changes_asked(run: MigrationRun) -> Approval | None:
+    """The oldest standing wish for changes, if there is one."""
+    return run.approvals.filter(decision=Decision.CHANGES, withdrawn_at__isnull=True).order_by("at").first()
+
+
+def changes_sentence(asked: Approval) -> str:
+    """What a run waits for while somebody wants something else, in words."""
+    return (
+        f"{asked.person_name} asked for changes: {asked.comment} It cannot be approved until {asked.person_name} "
+        "takes that back, or "
+        "the requester withdraws and asks again."
+    )
+
+
+def refuse_while_changes_are_asked(run: MigrationRun) -> None:
+    """Raise ChangesRequested while somebody wants something else."""
+    if (asked := changes_asked(run)) is not None:
+        raise ChangesRequested(f"{run} waits: {changes_sentence(asked)}")
 
 
 def mark_approved(run: MigrationRun, *, actor: Actor, now: datetime) -> None:
@@ -127,16 +218,8 @@ def mark_approved(run: MigrationRun, *, actor: Actor, now: datetime) -> None:
 
 
 def standing_match(run: MigrationRun) -> policy.Match:
-    """How the standing approvals meet the policy, by the roles that those people hold now."""
-    environment = run.target.environment
-    people = run.approvals.filter(decision=Decision.APPROVE, withdrawn_at__isnull=True).values_list(
-        "person_id", flat=True
-    )
-    holders = [
-        policy.Holder(person_id=person, roles=access.approver_roles_in(environment, user_id=person))
-        for person in people
-    ]
-    return policy.match(environment.parsed_requirements, holders)
+    """How the standing approvals meet the policy, by the roles that those people hold now and what they edited since."""
+    return eligibility.standing_of(run).match
 
 
 def waiting_sentence(match: policy.Match) -> str:
@@ -145,8 +228,31 @@ def waiting_sentence(match: policy.Match) -> str:
 
 
 def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
-    """Raise unless the (locked) run's approvals carry a start now: same plan, not expired, requirements met by today's roles, and
-    no finding open that the policy wants accepted."""
+    """Raise unless the (locked) run's approvals carry a start now.
+
+    The same plan, not expired; the policy of then and of now, whichever is stricter, met by people who may decide by today's
+    roles and have edited nothing since; verified earlier, rehearsed, with a runbook and its findings accepted where that is
+    asked for.
+    """
+    check_plan(run, digest=digest, now=now)
+    refuse_while_changes_are_asked(run)
+    environment = run.target.environment
+    if eligibility.is_production(run) and not environment.requirements:
+        raise NoPolicy(
+            f"{environment.name} is production and its policy names nobody who must approve. {run} does not start."
+        )
+    standing = eligibility.standing_of(run)
+    if not standing.match.is_met:
+        missing = ", ".join(str(item) for item in standing.match.missing)
+        why = " ".join(standing.not_counting)
+        raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}. {why}".strip())
+    check_promotion(run)
+    runbooks.check(run, rehearsals.check(run, environment, now=now, at_approval=False))
+    findings.check_open(run, now=now)
+
+
+def check_plan(run: MigrationRun, *, digest: str, now: datetime) -> None:
+    """Raise PlanChanged unless the stored plan is the one that was seen, and ApprovalExpired when that was too long ago."""
     plan = run.plan
     if plan is None or plan.digest != digest or hashchain.digest(plan.body) != plan.digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
@@ -154,12 +260,12 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
         raise ApprovalExpired(
             f"The approval of {run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. Request it again."
         )
-    match = standing_match(run)
-    if not match.is_met:
-        missing = ", ".join(str(item) for item in match.missing)
-        raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}.")
-    runbooks.check(run, rehearsals.check(run, run.target.environment, now=now, at_approval=False))
-    findings.check_open(run, now=now)
+
+
+def check_promotion(run: MigrationRun) -> None:
+    """Raise NotVerifiedEarlier while the policy wants the scripts verified in an earlier environment and they were not."""
+    if lacking := promotion.lacking(run):
+        raise NotVerifiedEarlier(f"{run} waits: {lacking}")
 
 
 def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:
@@ -169,9 +275,15 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
     if actor.user_id == run.requester_id:
         raise SelfApproval(f"You asked for {run}, so somebody else decides. You may withdraw it.")
     access.need(actor, run.target.environment, Role.APPROVER)
-    moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb=f"{decision.label.lower()} any more")
+    moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb=VERBS[decision])
     if run.plan is None or run.plan.digest != digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
+    if decision is Decision.APPROVE:
+        _refuse_excluded(run, person=actor.user_id)
+        check_promotion(run)
+        others = run.approvals.exclude(person_id=actor.user_id)
+        if (asked := others.filter(decision=Decision.CHANGES, withdrawn_at__isnull=True).first()) is not None:
+            raise ChangesRequested(f"{run} waits: {changes_sentence(asked)}")
     now = database_now()
     rehearsal = _rehearsal_for(run, decision, now=now)
     if run.expires_at is not None and run.expires_at <= now:
@@ -202,3 +314,11 @@ def _rehearsal_for(run: MigrationRun, decision: Decision, *, now: datetime) -> R
         runbooks.check(run, rehearsal)
         return rehearsal
     return run.rehearsals.filter(plan=run.plan, state=RehearsalState.ENDED.value).order_by("-pk").first()
+
+
+def _refuse_excluded(run: MigrationRun, *, person: int) -> None:
+    """Raise what keeps this person from approving. Whoever is left out may still reject."""
+    exclusion = eligibility.excluded([run], people=[person])[run.number].get(person)
+    if exclusion is not None:
+        error = {each.code: each for each in (SelfApproval, CommitAuthor, EditedAfterRequest)}[exclusion.code]
+        raise error(f"You cannot approve {run}: {exclusion.sentence} Somebody else approves it; you may reject it.")

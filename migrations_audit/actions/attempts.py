@@ -12,8 +12,8 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 
 from migrations_audit import dispatch
-from migrations_audit.actions import approvals, audit, evidence, moves, openings, plans
-from migrations_audit.actors import Actor
+from migrations_audit.actions import approvals, audit, evidence, glass, moves, openings, plans
+from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, PortalError
 from migrations_audit.judgement import Judgement
 from migrations_audit.models import LogLine, MigrationRun, Observation, RunStep
@@ -85,7 +85,11 @@ def claim(*, actor: Actor, number: int) -> MigrationRun:
     try:
         openings.need_open(run, at=now)
     except openings.WindowClosed as error:
-        _put_back(run, actor=actor, error=error)
+        if run.broke_glass_at is None:
+            _put_back(run, actor=actor, error=error)
+        else:  # it was never approved, so there is nothing to go back to
+            moves.move(run, to=RunState.REFUSED, sentence=error.message, reason_code=error.code, finished_at=now)
+            audit.record_run(actor=actor, action="run.refused", run=run, code=error.code, sentence=error.message)
         return run
     moves.move(
         run,
@@ -357,12 +361,20 @@ def _pause(run: MigrationRun) -> timedelta:
     return timedelta(seconds=min(settings.PORTAL_RESEND_S * 2 ** min(tries, 8), LONGEST_PAUSE_S))
 
 
+def _who_broke_it(run: MigrationRun) -> Actor:
+    return Actor(kind=ActorKind.USER, name=run.broke_glass_by_name, user_id=run.broke_glass_by_id)
+
+
 def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
     plan = run.plan
     if plan is None:
         return RunState.REFUSED, "no_plan", f"{run} has no plan."
     try:
-        approvals.check_standing(run, digest=plan.digest, now=database_now())
+        if run.broke_glass_by_id is None:
+            approvals.check_standing(run, digest=plan.digest, now=database_now())
+        else:
+            approvals.check_plan(run, digest=plan.digest, now=database_now())
+            glass.need_rights(run, _who_broke_it(run))
     except approvals.PlanChanged as error:
         return RunState.VOID, error.code, f"{error.message} The stored plan does not match its digest."
     except PortalError as error:

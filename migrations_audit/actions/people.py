@@ -16,8 +16,11 @@ from django.views.decorators.debug import sensitive_variables
 
 from migrations_audit import access
 from migrations_audit.actions import audit
+from migrations_audit.actions.registry_rights import NeedsSecondPerson
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Denied, Invalid, NotFound
+from migrations_audit.models import Environment
+from migrations_audit.queries import second_person
 
 SWITCHES = ("is_active", "is_staff", "is_superuser")
 PERSONAL = ("first_name", "last_name", "email")
@@ -81,11 +84,15 @@ def change_user(
 ) -> User:
     """Change an account's switches, personal data, groups and permissions; what is left out stays. A username never changes.
 
-    Raises Invalid, NotSuperuser, NoSuchAccount, LastSuperuser.
+    A group that may approve in production takes a second person: NeedsSecondPerson, and ``proposals.change_user``
+    proposes it. Raises
+    Invalid, NotSuperuser, NoSuchAccount, LastSuperuser as well.
     """
     _need_superuser(actor)
     _lock_superusers()
     user = _lock_user(user_id)
+    wanted = None if groups is None else list(groups)
+    _refuse_new_approver(user, wanted or [])
     changed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in SWITCHES + PERSONAL:
@@ -98,11 +105,38 @@ def change_user(
         _keep_a_superuser(without=user)
     if changed:
         user.save(update_fields=list(changed))
-    changed |= _set_related(user, "groups", groups) | _set_related(user, "user_permissions", user_permissions)
+    changed |= _set_related(user, "groups", wanted) | _set_related(user, "user_permissions", user_permissions)
     if changed:
         facts = {"changed": changed}
         audit.record(actor=actor, action="user.changed", object_kind="user", object_id=user.username, facts=facts)
     return user
+
+
+def put_into_group(actor: Actor, user_id: int, group: Group) -> User:
+    """Store what a second person has confirmed, within the caller's transaction and after its questions."""
+    user = _lock_user(user_id)
+    changed = _set_related(user, "groups", [*user.groups.all(), group])
+    if changed:
+        facts = {"changed": changed}
+        audit.record(actor=actor, action="user.changed", object_kind="user", object_id=user.username, facts=facts)
+    return user
+
+
+def guarded_groups_for(user: User, wanted: Iterable[Group]) -> dict[Group, Environment]:
+    """Those of the wanted groups in which this person is not yet, and whose people may approve in production."""
+    return second_person.guarded_groups(set(wanted) - set(user.groups.all()))
+
+
+def _refuse_new_approver(user: User, wanted: Iterable[Group]) -> None:
+    guarded = guarded_groups_for(user, wanted)
+    if guarded:
+        names = ", ".join(sorted(group.name for group in guarded))
+        raise NeedsSecondPerson(
+            f"People of {names} may approve in production: that {user.username} enters is proposed, and takes effect "
+            "when a second "
+            "administrator confirms it.",
+            changes={},
+        )
 
 
 @sensitive_variables("password")

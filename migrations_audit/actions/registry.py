@@ -6,6 +6,7 @@ An action creates when its id is None. It takes the fields to set by name; those
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -14,10 +15,11 @@ from django.views.decorators.debug import sensitive_variables
 from migrations_audit import dispatch, sealing
 from migrations_audit.actions import audit, registry_entries, registry_rules, registry_sources
 from migrations_audit.actions.registry_entries import Changes, Entry
-from migrations_audit.actions.registry_rights import Verb, need
+from migrations_audit.actions.registry_rights import NeedsSecondPerson, Verb, need
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import Environment, Membership, MigrationRun, Observation, Project, Target, Window
+from migrations_audit.queries import second_person
 
 MOST_WINDOWS = 50
 SEALED = "sealed value"
@@ -42,16 +44,44 @@ def save_environment(
 ) -> Environment:
     """Create an environment, or change its settings and policy. A changed policy voids the approvals that rest on it.
 
-    Raises Invalid, MayNotRegister, HasHistory, ChangedMeanwhile.
+    Where production is in use, what touches who approves there or loosens its limits takes a second person:
+    NeedsSecondPerson, and
+    ``proposals.save_environment`` proposes it. Raises Invalid, MayNotRegister, HasHistory, ChangedMeanwhile as well.
     """
     need(actor, "add" if environment_id is None else "change", Environment)
+    return _save_environment(actor, environment_id, values, seen_version=seen_version, is_confirmed=False)
+
+
+def put_environment(actor: Actor, environment_id: int, values: Mapping[str, Any]) -> Environment:
+    """Store what a second person has confirmed, within the caller's transaction and after its questions."""
+    return _save_environment(actor, environment_id, values, seen_version=None, is_confirmed=True)
+
+
+def _save_environment(
+    actor: Actor,
+    environment_id: int | None,
+    values: Mapping[str, Any],
+    *,
+    seen_version: int | None,
+    is_confirmed: bool,
+) -> Environment:
     environment = registry_entries.open_entry(Environment, environment_id, seen_version=seen_version)
+    tier_before = environment.tier
     changes = registry_entries.assign(environment, values)
     if environment_id is not None and "slug" in changes and has_history(environment):
         raise HasHistory(
             f"The short name of {environment} is in the audit of its targets and does not change any more."
         )
     registry_entries.store(environment, changes, rules=registry_rules.check_environment)
+    guarded = second_person.guarded_fields(tier_before, changes) if environment_id is not None else []
+    if guarded and not is_confirmed and second_person.is_in_use(environment):
+        # After the checks, so that nobody proposes what could not be stored; the transaction takes it back.
+        raise NeedsSecondPerson(
+            f"{environment} is production and in use: a change of {', '.join(guarded)} is proposed, and takes effect "
+            "when a second "
+            "administrator confirms it.",
+            changes=changes,
+        )
     _record(actor, environment, changes, is_new=environment_id is None)
     return environment
 
@@ -73,15 +103,33 @@ def remove_environment(*, actor: Actor, environment_id: int) -> None:
 def save_membership(*, actor: Actor, membership_id: int | None = None, **values: Any) -> Membership:
     """Give a group a role in an environment, or change which. The environment of a membership never changes.
 
-    Raises Invalid, MayNotRegister.
+    Raises Invalid, MayNotRegister, and NeedsSecondPerson where it adds approvers to production that is in use.
     """
+    return _save_membership(actor, membership_id, values, is_confirmed=False)
+
+
+def put_membership(actor: Actor, membership_id: int | None, values: Mapping[str, Any]) -> Membership:
+    """Store what a second person has confirmed, within the caller's transaction and after its questions."""
+    return _save_membership(actor, membership_id, values, is_confirmed=True)
+
+
+def _save_membership(
+    actor: Actor, membership_id: int | None, values: Mapping[str, Any], *, is_confirmed: bool
+) -> Membership:
     membership = registry_entries.open_entry(Membership, membership_id)
     changes = registry_entries.assign(membership, values)
     _need_parts(membership, "environment", "group")
     need(actor, "add" if membership_id is None else "change", Membership, environment=membership.environment)
+    environment = membership.environment
     if membership_id is not None and "environment" in changes:
         raise Invalid("A membership stays in its environment. Add another one there.", field="environment")
     registry_entries.store(membership, changes, rules=registry_rules.check_membership)
+    adds = second_person.adds_approvers(membership, changes)
+    if adds and not is_confirmed and second_person.is_in_use(environment):
+        raise NeedsSecondPerson(
+            f"{environment} is production and in use: approvers are added by a proposal that a second administrator confirms.",
+            changes=changes,
+        )
     _record(actor, membership, changes, is_new=membership_id is None)
     return membership
 
@@ -219,6 +267,8 @@ def refuse_removal(entry: Entry) -> None:
         raise InUse(
             f"{entry} has {count} target{'s' if count > 1 else ''}. Remove those first; one with a history stays."
         )
+    if isinstance(entry, Environment) and (later := entry.required_by.first()) is not None:
+        raise InUse(f"{later} asks that scripts were verified in {entry} first. Change that policy first.")
     if has_history(entry):
         raise HasHistory(f"{entry} has a history: what was read, frozen and run is a record. It stays.")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser, AnonymousUser
@@ -10,7 +11,7 @@ from django.db.models import Model
 
 from migrations_audit import access
 from migrations_audit.actors import Actor
-from migrations_audit.errors import Denied
+from migrations_audit.errors import Conflict, Denied
 from migrations_audit.models import Environment, Membership, Role, Target
 
 Verb: TypeAlias = Literal["add", "change", "delete"]
@@ -22,6 +23,16 @@ class MayNotRegister(Denied):
     """You may not change the registry. A superuser can, or can give you the permission."""
 
     code = "may_not_register"
+
+
+class NeedsSecondPerson(Conflict):
+    """This loosens production's policy or adds approvers to it. It is proposed, and a second administrator confirms it."""
+
+    code = "needs_second_person"
+
+    def __init__(self, message: str, *, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(message)
+        self.changes = changes
 
 
 def holds_permission(person: AbstractUser | AnonymousUser, verb: Verb, model: type[Model]) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.views.decorators.debug import sensitive_variables
 
-from migrations_audit import sealing, windows
+from migrations_audit import policy, sealing, windows
 from migrations_audit.actions import registry_launchers, registry_sources
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Environment, Membership, Project, Role, Target, Tier, Window
@@ -76,12 +76,14 @@ def check_environment(environment: Environment) -> None:
             "A queue's name has lower-case letters, digits, dots, hyphens and _, like target-production.", field="queue"
         )
     for requirement in environment.parsed_requirements:
-        check_role(requirement.role, field="requirements")
+        if requirement.role != policy.ANY_ROLE:
+            check_role(requirement.role, field="requirements")
     if environment.tier == Tier.PRODUCTION and not environment.requirements:
         raise Invalid(
             "Production needs at least one approval requirement, for example 1 database-administrator.",
             field="requirements",
         )
+    _check_promotion(environment)
     if environment.fresh_for_s <= environment.observe_every_s:
         raise Invalid(
             f"An observation every {environment.observe_every_s} s cannot stay fresh for only {environment.fresh_for_s} s: "
@@ -100,6 +102,24 @@ def check_environment(environment: Environment) -> None:
         )
     if environment.lock_budget_s >= environment.deadline_s:
         raise Invalid("The wait for the run lock must be shorter than the run's deadline.", field="lock_budget_s")
+
+
+def _check_promotion(environment: Environment) -> None:
+    """What comes first in the order of promotion is verified first, so that no two environments wait for each other."""
+    earlier = environment.requires_verified_in
+    if earlier is not None and (earlier.pk == environment.pk or earlier.position >= environment.position):
+        raise Invalid(
+            f"{environment.name} can wait for an environment that comes before it in the order of promotion: one "
+            "whose position is "
+            f"lower than {environment.position}.",
+            field="requires_verified_in",
+        )
+    later = environment.required_by.order_by("position").first() if environment.pk else None
+    if later is not None and later.position <= environment.position:
+        raise Invalid(
+            f"{later.name} asks that scripts were verified here first, so the position must stay lower than {later.position}.",
+            field="position",
+        )
 
 
 def check_membership(membership: Membership) -> None:

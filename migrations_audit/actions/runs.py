@@ -14,6 +14,7 @@ from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import MigrationRun, Role, Target
 from migrations_audit.models.clock import database_now
+from migrations_audit.queries import eligibility
 from migrations_audit.requests import check_request
 from migrations_audit.states import Operation, RunState
 
@@ -133,45 +134,61 @@ def withdraw(*, actor: Actor, number: int, comment: str = "") -> MigrationRun:
 
 
 @audit.action
-def start(*, actor: Actor, number: int, digest: str) -> MigrationRun:
+def start(*, actor: Actor, number: int, digest: str, confirm: str = "") -> MigrationRun:
     """Run now: queue an approved run. ``digest`` is the plan that the person saw.
 
-    Raises MissingRole, StaleRun, TargetBusy, WindowClosed, Frozen, and the faults of the approval (ApprovalExpired, PlanChanged,
-    ApprovalIncomplete).
+    In production ``confirm`` is the target's name, typed: whoever starts a run there has read which database it is for. Raises
+    MissingRole, StaleRun, TargetBusy, Invalid for another name, WindowClosed, Frozen, and the faults of the approval
+    (ApprovalExpired, PlanChanged, ApprovalIncomplete, NotVerifiedEarlier, NoPolicy, RehearsalMissing, RunbookMissing,
+    FindingsOpen).
     """
     run = moves.lock(number)
     sentence = f"Queued by {actor.name}; waiting for a worker of {run.target.environment.queue}."
-    queue(run, actor=actor, digest=digest, now=database_now(), sentence=sentence)
+    may_start(run, actor=actor, digest=digest, now=database_now())
+    check_confirmed(run, confirm)
+    queue(run, actor=actor, now=database_now(), sentence=sentence)
+    audit.record_run(actor=actor, action="run.queued", run=run)
     return run
 
 
-def queue(
-    run: MigrationRun, *, actor: Actor, digest: str, now: datetime, sentence: str, facts: dict[str, Any] | None = None
-) -> None:
-    """Ask for all that a start needs and move the (locked) run to queued, in the caller's transaction. Raises as ``start``."""
+def may_start(run: MigrationRun, *, actor: Actor, digest: str, now: datetime) -> None:
+    """Raise, as ``start`` does, what keeps the (locked) run from being started by ``actor`` at this moment."""
     access.get_run_for(actor, run.number)
     access.need(actor, run.target.environment, Role.OPERATOR, scope="run")
     moves.expect(run, RunState.APPROVED, verb="started")
     approvals.check_standing(run, digest=digest, now=now)
     openings.need_open(run, at=now)
+
+
+def check_confirmed(run: MigrationRun, confirm: str) -> None:
+    """Raise Invalid unless what was typed names the target, where that is asked for. Nothing of the run changes by it."""
+    if not eligibility.is_production(run) or confirm.strip() == run.target.label:
+        return
+    given = "What was typed is another name." if confirm.strip() else "Nothing was typed."
+    raise Invalid(
+        f"{run.target.environment.name} is production: type the target's name, {run.target.label}, to start. {given} "
+        "Nothing was started, and the run is as it was.",
+        field="confirm_target",
+    )
+
+
+def queue(run: MigrationRun, *, actor: Actor, now: datetime, sentence: str, **fields: Any) -> None:
+    """Move a (locked) run into the queue and wake a worker after the commit. Raises TargetBusy and StaleRun."""
+    values: dict[str, Any] = {
+        "queued_at": now,
+        "queued_by_name": actor.name,
+        "dispatched_at": now,
+        "dispatch_count": 1,
+    } | fields
     try:
         with transaction.atomic():
-            moves.move(
-                run,
-                to=RunState.QUEUED,
-                sentence=sentence,
-                queued_at=now,
-                queued_by_name=actor.name,
-                dispatched_at=now,
-                dispatch_count=1,
-            )
+            moves.move(run, to=RunState.QUEUED, sentence=sentence, **values)
     except IntegrityError as error:
         busy = MigrationRun.objects.live().filter(target=run.target).exclude(number=run.number).first()
         raise TargetBusy(
             f"{busy} is {busy.get_state_display() if busy else 'live'}; wait until it has ended."
         ) from error
     dispatch.after_commit(dispatch.Wake.EXECUTE, queue=run.target.environment.queue, number=run.number)
-    audit.record_run(actor=actor, action="run.queued", run=run, **(facts or {}))
 
 
 @audit.action

@@ -39,12 +39,12 @@ class SchedulerGone(Denied):
 
 
 @audit.action
-def schedule(*, actor: Actor, number: int, digest: str, at: datetime) -> MigrationRun:
+def schedule(*, actor: Actor, number: int, digest: str, at: datetime, confirm: str = "") -> MigrationRun:
     """Have an approved run started at ``at``, or at another time than was said before. ``digest`` is the plan that was seen.
 
-    At that time everything is asked again, in the name of ``actor``. Raises MissingRole, StaleRun, Invalid for a time that has
-    passed, WindowClosed and Frozen for one that is closed, ApprovalExpired for one after the approval, and the other faults of
-    the approval.
+    In production ``confirm`` is the target's name, typed, as at a start. At that time everything is asked again, in the name of
+    ``actor``. Raises MissingRole, StaleRun, Invalid for a time that has passed or for another name, WindowClosed and Frozen for
+    a time that is closed, ApprovalExpired for one after the approval, and the other faults of the approval.
     """
     run = moves.lock(number)
     access.get_run_for(actor, run.number)
@@ -60,6 +60,7 @@ def schedule(*, actor: Actor, number: int, digest: str, at: datetime) -> Migrati
             "earlier time, or request it again nearer to it."
         )
     openings.need_open(run, at=at)
+    runs.check_confirmed(run, confirm)
     _set(
         run,
         sentence=f"Scheduled by {actor.name} to start at {at:%Y-%m-%d %H:%M:%S} UTC.",
@@ -106,7 +107,9 @@ def start_due(*, actor: Actor, number: int) -> None:
         digest = run.plan.digest if run.plan is not None else ""
         facts = {"scheduled_at": run.scheduled_at.isoformat()}
         with transaction.atomic():
-            runs.queue(run, actor=person, digest=digest, now=now, sentence=sentence, facts=facts)
+            runs.may_start(run, actor=person, digest=digest, now=now)
+            runs.queue(run, actor=person, now=now, sentence=sentence)
+            audit.record_run(actor=person, action="run.queued", run=run, **facts)
     except audit.AuditUnavailable:
         raise
     except PortalError as error:

@@ -12,11 +12,12 @@ import logging
 import unicodedata
 
 from django.contrib.auth import get_user_model
+from django.views.decorators.debug import sensitive_variables
 
 from migrations_audit import throttle
 from migrations_audit.actions import audit
 from migrations_audit.actors import Actor, ActorKind
-from migrations_audit.errors import PortalError
+from migrations_audit.errors import Invalid, PortalError
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,15 @@ class SignInThrottled(PortalError):
         super().__init__(
             f"There were too many attempts to sign in. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
         )
+
+
+class PasswordRefused(Invalid):
+    """This is not your password, so nothing was started. Type the one with which you sign in."""
+
+    code = "password_refused"
+
+    def __init__(self) -> None:
+        super().__init__(field="password")
 
 
 def begin(*, username: str, address: str) -> None:
@@ -74,6 +84,22 @@ def failed(*, username: str, address: str) -> None:
 def succeeded(*, actor: Actor) -> None:
     """Record that somebody signed in, and forget their failures. Raises AuditUnavailable, and then nobody is signed in."""
     audit.record(actor=actor, action="user.signed_in", object_kind="user", object_id=actor.name)
+    throttle.take_back("address", _network(actor.address))
+    throttle.forget("account and address", _both(actor.name, actor.address))
+    throttle.forget("account", _account(actor.name))
+
+
+@sensitive_variables("password")
+def ask_again(*, actor: Actor, password: str) -> None:
+    """Check the password of somebody who is signed in, as often as a sign-in may be tried. Raises what says no.
+
+    A wrong one is recorded like a refused sign-in, in a transaction of its own.
+    """
+    begin(username=actor.name, address=actor.address)
+    person = get_user_model()._default_manager.filter(pk=actor.user_id or 0, is_active=True).first()
+    if person is None or not person.check_password(password):
+        failed(username=actor.name, address=actor.address)
+        raise PasswordRefused
     throttle.take_back("address", _network(actor.address))
     throttle.forget("account and address", _both(actor.name, actor.address))
     throttle.forget("account", _account(actor.name))

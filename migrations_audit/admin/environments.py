@@ -9,11 +9,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from migrations_audit.access import actor_of
-from migrations_audit.actions import registry, registry_rights
+from migrations_audit.actions import proposals, registry, registry_rights
 from migrations_audit.admin.base import TabularInline
 from migrations_audit.admin.fields import RequirementsField, requirement_lines
 from migrations_audit.admin.filters import by_environment
-from migrations_audit.admin.registry import RefusableForm, RegistryAdmin, VersionedForm
+from migrations_audit.admin.registry import ProposingAdmin, RefusableForm, RegistryAdmin, VersionedForm
 from migrations_audit.admin.windows import WindowList, context_of
 from migrations_audit.models import Environment, Membership, Window
 
@@ -22,7 +22,11 @@ class EnvironmentForm(VersionedForm):
     requirements = RequirementsField(
         label="Who must approve",
         help_text="One per line: a count and an approver role, like “1 database-administrator” and “1 owner”. All are distinct "
-        "people, and none is the requester. A role is held through a membership of the role Approver. Production needs one line.",
+        "people: whoever holds both roles fills one of them. “3 people in all” asks for that many distinct people; "
+        "those beyond the "
+        "roles may be any approvers. None is the requester, the commit's author, or somebody who edited the target, "
+        "the project or "
+        "the policy after the request. A role is held through a membership of the role Approver. Production needs one line.",
     )
 
     class Meta:
@@ -58,7 +62,7 @@ class MembershipList(TabularInline):
 
 
 @admin.register(Environment)
-class EnvironmentAdmin(RegistryAdmin):
+class EnvironmentAdmin(ProposingAdmin, RegistryAdmin):
     form = EnvironmentForm
     inlines = [WindowList, MembershipList]
     list_display = ["name", "slug", "tier", "position", "who_approves", "queue"]
@@ -70,8 +74,15 @@ class EnvironmentAdmin(RegistryAdmin):
         (
             "Approval",
             {
-                "fields": ["requirements", "approval_lifetime_s", "findings_must_be_accepted"],
-                "description": "Any change here makes the approvals void that were given under the old policy.",
+                "fields": [
+                    "requirements",
+                    "requires_verified_in",
+                    "approval_lifetime_s",
+                    "findings_must_be_accepted",
+                ],
+                "description": "Any change here makes the approvals void that were given under the old policy. Where production "
+                "is in use, a change of who approves, of tier or isolation, and longer limits are proposed: they take effect "
+                "when a second administrator confirms them on the dashboard.",
             },
         ),
         (
@@ -135,7 +146,9 @@ class EnvironmentAdmin(RegistryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Environment, form: EnvironmentForm, change: bool) -> None:
         pk = obj.pk if change else None
-        self.adopt(obj, registry.save_environment(actor=actor_of(request), environment_id=pk, **form.chosen()))
+        self.adopt_or_say(
+            request, obj, proposals.save_environment(actor=actor_of(request), environment_id=pk, **form.chosen())
+        )
 
     def delete_model(self, request: HttpRequest, obj: Environment) -> None:
         registry.remove_environment(actor=actor_of(request), environment_id=obj.pk)
@@ -158,7 +171,7 @@ class MembershipForm(RefusableForm):
 
 
 @admin.register(Membership)
-class MembershipAdmin(RegistryAdmin):
+class MembershipAdmin(ProposingAdmin, RegistryAdmin):
     form = MembershipForm
     list_display = ["group", "environment", "role", "approver_role"]
     list_filter = [by_environment("environment"), "role"]
@@ -177,7 +190,9 @@ class MembershipAdmin(RegistryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Membership, form: MembershipForm, change: bool) -> None:
         pk = obj.pk if change else None
-        self.adopt(obj, registry.save_membership(actor=actor_of(request), membership_id=pk, **form.cleaned_data))
+        self.adopt_or_say(
+            request, obj, proposals.save_membership(actor=actor_of(request), membership_id=pk, **form.cleaned_data)
+        )
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
         registry.remove_membership(actor=actor_of(request), membership_id=obj.pk)

@@ -12,6 +12,7 @@ from migrations_audit import sealing
 from migrations_audit.errors import Invalid
 
 _REQUIREMENT = re.compile(r"([0-9]{1,4})\s*[x×]?\s+([a-z0-9-]+)")
+_IN_ALL = re.compile(r"([0-9]{1,4})\s+(?:distinct\s+)?people\s+in\s+all", re.IGNORECASE)
 
 
 class LinesField(forms.CharField):
@@ -38,15 +39,19 @@ class LinesField(forms.CharField):
 
 
 class RequirementsField(LinesField):
-    """Approval requirements, like ``1 database-administrator``."""
+    """Approval requirements, like ``1 database-administrator``, and ``3 people in all``."""
 
     def read(self, lines: list[tuple[int, str]]) -> list[dict[str, Any]]:
-        found = []
+        found: list[dict[str, Any]] = []
         for number, line in lines:
+            if (total := _IN_ALL.fullmatch(line)) is not None:
+                found.append({"people": int(total[1])})
+                continue
             match = _REQUIREMENT.fullmatch(line)
             if match is None:
                 raise ValidationError(
-                    f"Line {number} is not a requirement. Write a count and a role, like 1 database-administrator."
+                    f"Line {number} is not a requirement. Write a count and a role, like 1 database-administrator, or the number "
+                    "of distinct people, like 3 people in all."
                 )
             found.append({"role": match[2], "count": int(match[1])})
         return found
@@ -104,7 +109,10 @@ class BlindTextarea(forms.Textarea):
 
 def requirement_lines(requirements: list[dict[str, Any]]) -> str:
     """Requirements as people write them."""
-    return "\n".join(f"{item['count']} {item['role']}" for item in requirements)
+    return "\n".join(
+        f"{item['people']} people in all" if "people" in item else f"{item['count']} {item['role']}"
+        for item in requirements
+    )
 
 
 def variable_lines(variables: dict[str, str]) -> str:

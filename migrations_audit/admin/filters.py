@@ -38,6 +38,28 @@ class _ByKey(admin.SimpleListFilter):
         return queryset.filter(**{self.path: int(value)}) if value.isdecimal() and len(value) < 19 else queryset.none()
 
 
+class BrokenGlass(admin.SimpleListFilter):
+    """Runs that were started without approval, and all others."""
+
+    title = "started without approval"
+    parameter_name = "without_approval"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes"), ("open", "Yes, and not reviewed yet"), ("no", "No")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        broken = queryset.filter(broke_glass_at__isnull=False)
+        match self.value():
+            case "yes":
+                return broken
+            case "open":
+                return broken.filter(glass_review__isnull=True)
+            case "no":
+                return queryset.filter(broke_glass_at__isnull=True)
+            case _:
+                return queryset
+
+
 def by_environment(path: str) -> type[admin.SimpleListFilter]:
     """A filter by environment, to which ``path`` leads."""
 

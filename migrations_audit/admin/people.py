@@ -17,9 +17,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from migrations_audit.access import actor_of
-from migrations_audit.actions import people
+from migrations_audit.actions import people, proposals
 from migrations_audit.actors import Actor
-from migrations_audit.admin.registry import RefusableAdmin, RefusableForm
+from migrations_audit.admin.registry import ProposingAdmin, RefusableAdmin, RefusableForm
 
 if TYPE_CHECKING:
     PasswordForm = AdminPasswordChangeForm[User]
@@ -91,7 +91,8 @@ class SuperusersOnly(RefusableAdmin):
 
 
 @admin.register(User)
-class AccountAdmin(SuperusersOnly, AccountPages):
+class AccountAdmin(ProposingAdmin, SuperusersOnly, AccountPages):
+    said_of_the_rest = "The rest of the account is stored. That it enters a group of approvers is proposed."
     form = AccountForm
     add_form = NewAccountForm
     list_display = ["username", "email", "is_active", "is_staff", "is_superuser", "in_groups"]
@@ -120,7 +121,9 @@ class AccountAdmin(SuperusersOnly, AccountPages):
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if change:
-            people.change_user(actor=actor_of(request), user_id=obj.pk, **form.cleaned_data)
+            made = proposals.change_user(actor=actor_of(request), user_id=obj.pk, **form.cleaned_data)
+            if made:
+                request.portal_proposals = made  # type: ignore[attr-defined]
             return
         chosen = form.cleaned_data
         password = chosen["password1"] if chosen["set_usable_password"] else None

@@ -12,11 +12,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.urls import reverse
 
 from migrations_audit.access import actor_of
-from migrations_audit.actions import audit, registry, registry_rights, registry_rules
+from migrations_audit.actions import audit, proposals, registry, registry_rights, registry_rules
 from migrations_audit.actions.registry_rights import Verb
 from migrations_audit.admin.base import PortalAdmin, environments_as
 from migrations_audit.errors import Denied, NotFound, PortalError
-from migrations_audit.models import Role
+from migrations_audit.models import PolicyProposal, Role
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Any]
@@ -131,6 +131,11 @@ class RefusableAdmin(PortalAdmin):
                 reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[object_id])
             )
 
+    def adopt(self, entry: Any, stored: Any) -> None:
+        """Let the form's own object stand for the row that the action wrote."""
+        entry.pk = stored.pk
+        entry._state.adding = False
+
     def refuse_removal(self, entry: Any) -> None:
         """Raise a PortalError when the entry cannot be removed."""
         registry.refuse_removal(entry)
@@ -178,7 +183,37 @@ class RegistryAdmin(RefusableAdmin):
             field.queryset = field.queryset.filter(pk__in=environments_as(request, Role.ADMINISTRATOR))
         return field
 
-    def adopt(self, entry: Any, stored: Any) -> None:
-        """Let the form's own object stand for the row that the action wrote."""
-        entry.pk = stored.pk
-        entry._state.adding = False
+
+class ProposingAdmin(RefusableAdmin):
+    """An entry of which some changes are only proposed: the answer then says what waits, and who confirms it."""
+
+    said_of_the_rest = "Nothing was changed yet."
+
+    def adopt_or_say(self, request: HttpRequest, entry: Any, stored: Any) -> None:
+        """Let the form's object stand for the row that was written; or remember the proposal that was made instead."""
+        if isinstance(stored, PolicyProposal):
+            request.portal_proposals = [stored]  # type: ignore[attr-defined]
+        else:
+            self.adopt(entry, stored)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return None if hasattr(request, "portal_proposals") else super().log_change(request, obj, message)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return None if hasattr(request, "portal_proposals") else super().log_addition(request, obj, message)
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        return self._proposed(request) or super().response_change(request, obj)
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        return self._proposed(request) or super().response_add(request, obj, post_url_continue)
+
+    def _proposed(self, request: HttpRequest) -> HttpResponse | None:
+        made = getattr(request, "portal_proposals", [])
+        if not made:
+            return None
+        for proposal in made:
+            who = proposals.who_confirms(proposal.environment, than=proposal.proposed_by_id)
+            sentence = f"{self.said_of_the_rest} {proposal} waits on the dashboard. {who}"
+            self.message_user(request, sentence, messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:index"))

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from migrations_audit.admin.base import RecordAdmin, at, link, pretty
-from migrations_audit.admin.filters import by_environment, by_project
+from migrations_audit.admin.filters import BrokenGlass, by_environment, by_project
 from migrations_audit.models import Approval, Environment, MigrationRun, Plan
 
 HEAVY = ("sql", "sql_reason", "body", "steps", "findings", "options", "identity", "parts")
@@ -20,7 +20,7 @@ HEAVY = ("sql", "sql_reason", "body", "steps", "findings", "options", "identity"
 
 @admin.register(MigrationRun)
 class RunAdmin(RecordAdmin):
-    list_display = ["run", "target", "span", "operation", "state", "verdict", "asked_by", "asked_at"]
+    list_display = ["run", "target", "span", "operation", "state", "verdict", "glass", "asked_by", "asked_at"]
     list_display_links = None
     list_filter = [
         "state",
@@ -28,6 +28,7 @@ class RunAdmin(RecordAdmin):
         by_environment("target__environment"),
         by_project("target__project"),
         "operation",
+        BrokenGlass,
     ]
     search_fields = [
         "=number",
@@ -64,6 +65,12 @@ class RunAdmin(RecordAdmin):
     @admin.display(description="from → to")
     def span(self, run: MigrationRun) -> str:
         return run.plan.span if run.plan is not None else f"asked for {run.requested}"
+
+    @admin.display(description="approved", ordering="broke_glass_at")
+    def glass(self, run: MigrationRun) -> str | SafeString:
+        if run.broke_glass_at is None:
+            return at(run.approved_at)
+        return format_html('<strong class="glass-word">without approval, by {}</strong>', run.broke_glass_by_name)
 
     @admin.display(description="requester", ordering="requester_name")
     def asked_by(self, run: MigrationRun) -> str:

@@ -54,6 +54,7 @@ class Start(Body):
     """Run now: exactly the plan with this digest."""
 
     digest: Digest
+    confirm_target: Text = Field("", description="In production: the target's name, project/environment/slug.")
 
 
 class Schedule(Body):
@@ -61,6 +62,7 @@ class Schedule(Body):
 
     digest: Digest
     at: datetime = Field(description="With a time zone, like 2026-11-30T22:00:00Z.")
+    confirm_target: Text = Field("", description="In production: the target's name, project/environment/slug.")
 
     @field_validator("at")
     @classmethod

@@ -90,15 +90,20 @@ def show_run(request: HttpRequest, number: int) -> schemas.Run:
 
 @router.post("/runs/{int:number}/start", response=schemas.Run, summary="Run now")
 def start(request: HttpRequest, number: int, payload: inputs.Start) -> schemas.Run:
-    """Queue an approved run. The digest is that of the plan that you saw."""
-    return schemas.Run.of(runs.start(actor=bearer.actor_of(request), number=number, digest=payload.digest))
+    """Queue an approved run. The digest is that of the plan that you saw; in production confirm_target names the target."""
+    actor = bearer.actor_of(request)
+    run = runs.start(actor=actor, number=number, digest=payload.digest, confirm=payload.confirm_target)
+    return schemas.Run.of(run)
 
 
 @router.post("/runs/{int:number}/schedule", response=schemas.Run, summary="Schedule a run")
 def schedule(request: HttpRequest, number: int, payload: inputs.Schedule) -> schemas.Run:
     """Have an approved run started later, by this token and with everything asked again then. Another time replaces the first."""
     actor = bearer.actor_of(request)
-    return schemas.Run.of(schedules.schedule(actor=actor, number=number, digest=payload.digest, at=payload.at))
+    run = schedules.schedule(
+        actor=actor, number=number, digest=payload.digest, at=payload.at, confirm=payload.confirm_target
+    )
+    return schemas.Run.of(run)
 
 
 @router.post("/runs/{int:number}/unschedule", response=schemas.Run, summary="Take a run off its schedule")

@@ -219,12 +219,16 @@ class RunSummary(Schema):
     queued_by: str
     started_at: datetime | None
     finished_at: datetime | None
+    broke_glass_at: datetime | None = Field(
+        description="When it was started without approval; null for ever otherwise."
+    )
+    broke_glass_by: str
 
     @classmethod
     def facts(cls, row: models.MigrationRun) -> dict[str, Any]:
         same = (
             "number requested reason ticket phase sentence reason_code requested_at planned_at approved_at expires_at "
-            "queued_at started_at finished_at"
+            "queued_at started_at finished_at broke_glass_at"
         )
         plan = row.plan
         return {name: getattr(row, name) for name in same.split()} | {
@@ -238,11 +242,25 @@ class RunSummary(Schema):
             "from_revisions": plan.from_revisions if plan else None,
             "to_revisions": plan.to_revisions if plan else None,
             "queued_by": row.queued_by_name,
+            "broke_glass_by": row.broke_glass_by_name,
         }
 
     @classmethod
     def of(cls, row: models.MigrationRun) -> Self:
         return cls(**cls.facts(row))
+
+
+class GlassReview(Schema):
+    """What somebody else signed after a run was started without approval."""
+
+    person: str
+    text: str
+    at: datetime
+
+    @classmethod
+    def of(cls, row: models.MigrationRun) -> Self | None:
+        found = models.GlassReview.objects.filter(run=row).first() if row.broke_glass_at else None
+        return cls(person=found.person_name, text=found.text, at=found.at) if found else None
 
 
 class Run(RunSummary):
@@ -254,6 +272,9 @@ class Run(RunSummary):
     cancel_requested_at: datetime | None
     cancel_requested_by: str
     verified_by: int | None = Field(description="The observation on which the verdict rests.")
+    broke_glass_why_now: str
+    broke_glass_why_not_approved: str
+    glass_review: GlassReview | None = Field(description="Null until somebody else than the starter has signed.")
     approvals: list[Approval]
     steps: list[Step]
 
@@ -271,6 +292,9 @@ class Run(RunSummary):
             cancel_requested_at=row.cancel_requested_at,
             cancel_requested_by=row.cancel_requested_by,
             verified_by=row.verified_by_id,
+            broke_glass_why_now=row.broke_glass_why_now,
+            broke_glass_why_not_approved=row.broke_glass_why_not,
+            glass_review=GlassReview.of(row),
             approvals=[
                 Approval(person=each.person_name, **{name: getattr(each, name) for name in decided.split()})
                 for each in row.approvals.all()

@@ -7,8 +7,10 @@ from migrations_audit.models.audit import AuditEvent
 from migrations_audit.models.environments import Environment, Membership, Role, Tier
 from migrations_audit.models.evidence import Catalog, Evidence, Observation
 from migrations_audit.models.findings import FindingAcceptance
+from migrations_audit.models.glass import GlassReview, Notice
 from migrations_audit.models.plans import Plan, Snapshot
 from migrations_audit.models.projects import Project, Target
+from migrations_audit.models.proposals import PolicyProposal
 from migrations_audit.models.rehearsals import Rehearsal, RevisionDelta
 from migrations_audit.models.runs import LogLine, MigrationRun, RunStep
 from migrations_audit.models.tokens import ApiToken
@@ -24,11 +26,14 @@ __all__ = [
     "Evidence",
     "FindingAcceptance",
     "Freeze",
+    "GlassReview",
     "LogLine",
     "Membership",
     "MigrationRun",
+    "Notice",
     "Observation",
     "Plan",
+    "PolicyProposal",
     "Project",
     "Rehearsal",
     "RevisionDelta",

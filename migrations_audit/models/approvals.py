@@ -13,6 +13,7 @@ from migrations_audit.models.runs import MigrationRun
 class Decision(models.TextChoices):
     APPROVE = "approve", "Approved"
     REJECT = "reject", "Rejected"
+    CHANGES = "changes", "Asked for changes"
 
 
 class Approval(models.Model):

@@ -74,8 +74,9 @@ class Environment(models.Model):
     requirements = models.JSONField(
         default=list,
         blank=True,
-        help_text='Who must approve: [{"role": "database-administrator", "count": 1}, {"role": "owner", "count": 1}]. '
-        "All are distinct people, and none is the requester.",
+        help_text='Who must approve: [{"role": "database-administrator", "count": 1}, {"role": "owner", "count": 1}, '
+        '{"people": 3}]. '
+        "All are distinct people, three in all, and none is the requester.",
     )
     observe_every_s = models.PositiveIntegerField(
         "observe every (seconds)", default=300, validators=[MinValueValidator(10), MaxValueValidator(86_400)]
@@ -159,6 +160,17 @@ class Environment(models.Model):
         default=True,
         help_text="Write a row into a schema of the portal's own when a database is enrolled, so that a copy is recognised.",
     )
+    requires_verified_in = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="required_by",
+        verbose_name="verified first in",
+        help_text="An upgrade here is approved only after the same scripts were verified in that environment, to the "
+        "same revisions "
+        "or past them. Empty: not asked for.",
+    )
     settings_version = models.PositiveIntegerField(default=1, editable=False)
 
     objects = EnvironmentQuerySet.as_manager()
@@ -197,6 +209,8 @@ class Environment(models.Model):
             "rewrite_limit_mb": self.rewrite_limit_mb,
             "lock_limit_ms": self.lock_limit_ms,
             "findings_must_be_accepted": self.findings_must_be_accepted,
+            # Only where it is asked for, so that the digests of older plans stay what they were.
+            **({"requires_verified_in": self.requires_verified_in.slug} if self.requires_verified_in else {}),
         }
 
 

@@ -126,6 +126,17 @@ class MigrationRun(models.Model):
     runbook_by_name = models.CharField(max_length=150, blank=True)
     runbook_at = models.DateTimeField(null=True, blank=True)
     backup_reference = models.CharField(max_length=200, blank=True)
+    broke_glass_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When it was started without approval; for ever empty for a run that was approved.",
+    )
+    broke_glass_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    broke_glass_by_name = models.CharField(max_length=150, blank=True)
+    broke_glass_why_now = models.TextField(blank=True)
+    broke_glass_why_not = models.TextField(blank=True, help_text="Why it could not be approved in time.")
 
     objects = RunQuerySet.as_manager()
 

@@ -19,6 +19,7 @@ _S = RunState
 KINDS = (
     "outcome_unknown",
     "worker_silent",
+    "glass_broken",
     "wrong_database",
     "regressed",
     "tables_missing",
@@ -93,6 +94,21 @@ def of_runs(runs: Iterable[MigrationRun], *, now: datetime, heard_queues: Collec
             sentence = f"It has been {run.get_state_display()} for {_hours(now - since)}. {run.sentence}"
             items.append(Item("waits_long", sentence, target=run.target, run=run))
     return items
+
+
+def of_broken_glass(runs: Iterable[MigrationRun]) -> list[Item]:
+    """What was started without approval and was signed by nobody else yet."""
+    return [
+        Item(
+            "glass_broken",
+            f"Started without approval by {run.broke_glass_by_name} at {run.broke_glass_at:%Y-%m-%d %H:%M} UTC, and "
+            "nobody else has "
+            "signed the review. Open it, look at what it did, and sign.",
+            target=run.target,
+            run=run,
+        )
+        for run in runs
+    ]
 
 
 def is_silent(run: MigrationRun, *, now: datetime) -> bool:

@@ -12,12 +12,13 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
 
-from migrations_audit.models import Approval, Environment, MigrationRun, Observation, Project, Target
+from migrations_audit.models import Approval, Environment, MigrationRun, Notice, Observation, Project, Target
 from migrations_audit.models.evidence import StatusChoice
-from migrations_audit.queries import attention, rights, runs, standing, workers
+from migrations_audit.queries import attention, eligibility, rights, runs, second_person, standing, workers
 from migrations_audit.states import LIVE
 
 MOST_OPEN_RUNS = 500
+MOST_NOTICES = 50
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Dashboard:
     environments: Sequence[Environment]
     rows: Sequence[Row]
     attention: Sequence[attention.Item]
+    notices: Sequence[Notice]
+    proposals: Sequence[second_person.Open]
     waiting: WaitingForMe
     counts: Sequence[tuple[str, str, int]]
     """Kind, words and number of targets, in the order of ``TargetStatus``."""
@@ -74,14 +77,27 @@ def dashboard(*, user_id: int | None, now: datetime) -> Dashboard:
     items = [
         *attention.of_targets((cell.target, cell.standing, cell.last_attempt) for cell in cells),
         *attention.of_runs(open_runs, now=now, heard_queues=heard),
+        *attention.of_broken_glass(_unreviewed(user_id)),
     ]
     return Dashboard(
         environments=environments,
         rows=_rows(environments, cells),
         attention=attention.worst_first(items),
+        notices=_notices(user_id),
+        proposals=second_person.open_for(user_id),
         waiting=_waiting(user_id, open_runs, now),
         counts=_counts(cells),
     )
+
+
+def _unreviewed(user_id: int | None) -> list[MigrationRun]:
+    found = MigrationRun.objects.visible_to(user_id).filter(broke_glass_at__isnull=False, glass_review__isnull=True)
+    return list(found.select_related("target__project", "target__environment")[:MOST_NOTICES])
+
+
+def _notices(user_id: int | None) -> list[Notice]:
+    """What the person was told and has not acknowledged, newest first."""
+    return list(Notice.objects.filter(person_id=user_id or 0, acknowledged_at__isnull=True)[:MOST_NOTICES])
 
 
 def _counts(cells: Sequence[Cell]) -> list[tuple[str, str, int]]:
@@ -115,7 +131,8 @@ def _cells(user_id: int | None, now: datetime) -> list[Cell]:
 
 def _open_runs(user_id: int | None) -> Mapping[int, Sequence[MigrationRun]]:
     found = MigrationRun.objects.visible_to(user_id).open().order_by("number")
-    found = found.select_related("target__project", "target__environment", "plan").defer(*runs.HEAVY)
+    related = ("target__project", "target__environment", "plan")
+    found = found.select_related(*related).defer(*(name for name in runs.HEAVY if name != "plan__options"))
     by_target: dict[int, list[MigrationRun]] = defaultdict(list)
     for run in found[:MOST_OPEN_RUNS]:
         by_target[run.target_id].append(run)
@@ -141,17 +158,29 @@ def _waiting(user_id: int | None, open_runs: Sequence[MigrationRun], now: dateti
     decisions: dict[int, list[Approval]] = defaultdict(list)
     for item in Approval.objects.filter(run__in=waiting, withdrawn_at__isnull=True):
         decisions[item.run_id].append(item)
-    approvers = rights.approvers_in({run.target.environment_id for run in waiting})
+    approvers = eligibility.approvers_in({run.target.environment_id for run in waiting})
+    people = {person for each in approvers.values() for person in each} | {user_id or 0}
+    people |= {item.person_id for each in decisions.values() for item in each}
+    left_out = eligibility.excluded(waiting, people=people)
     live = {run.target_id for run in open_runs if run.run_state in LIVE}
     to_decide, to_start = [], []
     for run in waiting:
         environment = run.target.environment
         held = mine.get(environment.pk, rights.Rights(user_id))
-        buttons = rights.buttons_of(
-            run, rights=held, standing=decisions[run.number], now=now, is_blocked=run.target_id in live
+        given = decisions[run.number]
+        stands = eligibility.standing_from(
+            given, approvers.get(environment.pk, {}), left_out[run.number], wanted=eligibility.needed(run)
         )
-        match = rights.match_of(environment, decisions[run.number], approvers.get(environment.pk, {}))
-        if buttons.approve and any(item.role in held.approver_roles for item in match.missing):
+        buttons = rights.buttons_of(
+            run,
+            rights=held,
+            standing=given,
+            now=now,
+            is_blocked=run.target_id in live,
+            is_left_out=user_id in left_out[run.number],
+            is_short=not stands.match.is_met,
+        )
+        if buttons.approve and any(user_id in people for people in stands.outlook.by_role.values()):
             to_decide.append(run)
         if buttons.start:
             to_start.append(run)

@@ -71,6 +71,8 @@ def stages_of(run: MigrationRun) -> list[Stage]:
     stages = []
     for index, (name, when) in enumerate(zip(names, times, strict=True)):
         mark = Mark.PASSED if index < at else _mark(run) if index == at else Mark.AHEAD
+        if name == "Approved" and run.broke_glass_at is not None:
+            name, mark, when = "Not approved", Mark.STOPPED, run.broke_glass_at
         reached = when if index <= at else None
         stages.append(
             Stage(
@@ -86,15 +88,24 @@ def stages_of(run: MigrationRun) -> list[Stage]:
 
 
 def next_step(
-    run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime, closed_by: str = ""
+    run: MigrationRun,
+    *,
+    buttons: Buttons,
+    blocked_by: MigrationRun | None,
+    now: datetime,
+    missing: Sequence[str] = (),
+    closed_by: str = "",
 ) -> str:
     """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say.
 
-    ``closed_by`` is "window" or "freeze" where that keeps it from starting.
+    ``missing`` is what the standing approvals lack by the policy and the roles of now; ``closed_by`` is "window" or "freeze"
+    where that keeps it from starting.
     """
     match run.run_state:
         case S.AWAITING_APPROVAL if buttons.approve:
             return "Read what will run, then approve or reject it. Your decision binds exactly this plan."
+        case S.APPROVED if missing:
+            return f"The approvals do not carry a start any more; missing: {', '.join(missing)}."
         case S.APPROVED:
             return _before_start(run, buttons=buttons, blocked_by=blocked_by, now=now, closed_by=closed_by)
         case S.QUEUED:

@@ -6,13 +6,12 @@ The actions ask again; this only keeps buttons off a page that could not be pres
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth import get_user_model
 
-from migrations_audit import policy
 from migrations_audit.models import Approval, Environment, Membership, MigrationRun, Role
 from migrations_audit.models.approvals import Decision
 from migrations_audit.states import Phase, RunState
@@ -40,6 +39,7 @@ class Buttons:
 
     approve: bool
     reject: bool
+    request_changes: bool
     take_back: bool
     withdraw: bool
     start: bool
@@ -50,6 +50,8 @@ class Buttons:
     close_unknown: bool
     accept_leftovers: bool
     plan_rollback: bool
+    break_glass: bool
+    review_glass: bool
 
     @property
     def any(self) -> bool:
@@ -57,6 +59,7 @@ class Buttons:
             (
                 self.approve,
                 self.reject,
+                self.request_changes,
                 self.take_back,
                 self.withdraw,
                 self.start,
@@ -67,6 +70,8 @@ class Buttons:
                 self.close_unknown,
                 self.accept_leftovers,
                 self.plan_rollback,
+                self.break_glass,
+                self.review_glass,
             )
         )
 
@@ -92,35 +97,6 @@ def rights_of(user_id: int | None) -> Mapping[int, Rights]:
     }
 
 
-def approvers_in(environments: Iterable[int]) -> Mapping[int, Mapping[int, tuple[str, frozenset[str]]]]:
-    """By environment and person: the person's name and approver roles. Active people only, one query."""
-    rows = (
-        Membership.objects.filter(environment__in=list(environments), role=Role.APPROVER, group__user__is_active=True)
-        .order_by("group__user__username")
-        .values_list("environment_id", "group__user__id", "group__user__username", "approver_role")
-    )
-    found: dict[int, dict[int, tuple[str, frozenset[str]]]] = defaultdict(dict)
-    for environment, person, name, role in rows:
-        _, held = found[environment].get(person, (name, frozenset()))
-        found[environment][person] = (name, held | {role})
-    return found
-
-
-def match_of(
-    environment: Environment,
-    standing: Sequence[Approval],
-    approvers: Mapping[int, tuple[str, frozenset[str]]],
-) -> policy.Match:
-    """How standing approvals meet the policy by the roles that people hold now."""
-    nobody: tuple[str, frozenset[str]] = ("", frozenset())
-    holders = [
-        policy.Holder(person_id=item.person_id, roles=approvers.get(item.person_id, nobody)[1])
-        for item in standing
-        if item.decision == Decision.APPROVE
-    ]
-    return policy.match(environment.parsed_requirements, holders)
-
-
 def buttons_of(
     run: MigrationRun,
     *,
@@ -130,15 +106,20 @@ def buttons_of(
     is_blocked: bool = False,
     is_closed: bool = False,
     is_left_half: bool = False,
-    has_open_findings: bool = False,
+    lacks_groundwork: bool = False,
+    is_left_out: bool = False,
+    is_short: bool = False,
+    is_unreviewed: bool = False,
 ) -> Buttons:
     """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back.
 
     ``is_blocked``: another run is live on the target; ``is_closed``: windows or a freeze keep it from starting;
-    ``is_left_half``: what this one left there waits to be accepted; ``has_open_findings``: the policy
-    wants findings accepted first.
+    ``is_left_half``: what this one left there waits to be accepted; ``lacks_groundwork``: a rehearsal, a runbook or accepted
+    findings are missing that the policy wants; ``is_left_out``: this person's approval would not be taken; ``is_short``: the
+    approvals do not carry a start; ``is_unreviewed``: it was started without approval, and nobody has signed that yet.
     """
     state = run.run_state
+    wants_changes = {item.person_id for item in standing if item.decision == Decision.CHANGES}
     mine = {item.decision for item in standing if item.person_id == rights.user_id}
     is_requester = rights.user_id is not None and run.requester_id == rights.user_id
     expired = run.expires_at is not None and run.expires_at <= now
@@ -148,17 +129,30 @@ def buttons_of(
     )
     operates = state is S.APPROVED and rights.holds(Role.OPERATOR) and not expired
     return Buttons(
-        approve=decides and state is S.AWAITING_APPROVAL and Decision.APPROVE not in mine and not has_open_findings,
+        approve=decides
+        and (state is S.AWAITING_APPROVAL or is_short)
+        and not (is_left_out or lacks_groundwork or wants_changes - {rights.user_id})
+        and Decision.APPROVE not in mine,
         reject=decides and Decision.REJECT not in mine,
-        take_back=state in DECIDABLE and Decision.APPROVE in mine,
+        request_changes=decides and Decision.CHANGES not in mine,
+        take_back=state in DECIDABLE and bool(mine & {Decision.APPROVE, Decision.CHANGES}),
         withdraw=state in BEFORE_START and (is_requester or rights.holds(Role.ADMINISTRATOR)),
-        start=operates and not (is_blocked or is_closed or has_open_findings),
-        schedule=operates,
+        start=operates and not (is_blocked or is_closed or is_short or wants_changes or lacks_groundwork),
+        schedule=operates and not (is_short or wants_changes or lacks_groundwork),
         unschedule=operates and run.scheduled_at is not None,
         cancel=can_stop and (is_requester or rights.holds(Role.OPERATOR)),
         verify_again=_waits_for_its_time(run, now) and (is_requester or rights.holds(Role.OPERATOR)),
         close_unknown=state is S.OUTCOME_UNKNOWN and not _is_being_read(run, now) and rights.holds(Role.ADMINISTRATOR),
         accept_leftovers=is_left_half and (rights.holds(Role.OPERATOR) or rights.holds(Role.ADMINISTRATOR)),
+        break_glass=state in DECIDABLE
+        and (state is S.AWAITING_APPROVAL or is_short)
+        and rights.holds(Role.ADMINISTRATOR)
+        and rights.holds(Role.OPERATOR)
+        and not (expired or is_blocked),
+        review_glass=is_unreviewed
+        and run.is_terminal
+        and run.broke_glass_by_id != rights.user_id
+        and any(rights.holds(role) for role in (Role.APPROVER, Role.AUDITOR, Role.ADMINISTRATOR)),
         plan_rollback=state is S.APPLIED and run.operation == "upgrade" and rights.holds(Role.REQUESTER),
     )
 

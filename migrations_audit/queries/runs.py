@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from migrations_audit.models import (
     Approval,
     AuditEvent,
     Evidence,
+    GlassReview,
     LogLine,
     MigrationRun,
     Observation,
@@ -22,9 +23,11 @@ from migrations_audit.queries import (
     attention,
     audit,
     durations,
+    eligibility,
     leftovers,
     openings,
     progress,
+    promotion,
     rehearsals,
     rights,
     workers,
@@ -57,7 +60,10 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Slot:
-    """One approval that the policy asks for: given by ``approval``, or missing and open to the people named."""
+    """One approval that the policy asks for: given by ``approval``, or missing and open to the people named.
+
+    ``role`` is what people read; it may say that any approver role will do.
+    """
 
     role: str
     approval: Approval | None
@@ -103,6 +109,16 @@ class RunPage:
     slots: Sequence[Slot]
     decisions: Sequence[Approval]
     my_role_counts: bool
+    asks_for_nobody: bool
+    left_out: Sequence[str]
+    """Who cannot approve, or whose approval does not count, and why: a sentence each."""
+    changes_asked: Sequence[Approval]
+    """Standing wishes for changes, which keep everybody from approving."""
+    my_decision: str
+    glass_review: GlassReview | None
+    """What somebody else signed after a start without approval."""
+    obstacle: str
+    """What keeps everybody from approving, or makes that pointless, and what to do about it; empty otherwise."""
     parts: Sequence[Part]
     steps: Sequence[RunStep]
     evidence: Sequence[Evidence]
@@ -152,20 +168,10 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
     left = leftovers.of_newest_reading(run.target) if run.reason_code in leftovers.CODES else None
     opening, closed_by = _opening(run, now=now)
     found = plan_findings.of_run(run, now=now)
-    buttons = rights.buttons_of(
-        run,
-        rights=held,
-        standing=standing,
-        now=now,
-        is_blocked=blocked_by is not None,
-        is_closed=bool(closed_by),
-        is_left_half=left is not None and left.number == run.number,
-        has_open_findings=any(each.blocks for each in found),
-    )
-    approvers = rights.approvers_in([environment.pk]).get(environment.pk, {})
-    slots = _slots(run, standing, approvers)
-    silent, ending = attention.is_silent(run, now=now), workers.ending_with(run)
-    steps = list(RunStep.objects.filter(run=run))
+    glass_review = GlassReview.objects.filter(run=run).first() if run.broke_glass_at is not None else None
+    is_before_claim = run.run_state in (*rights.BEFORE_START, RunState.QUEUED)
+    stands = eligibility.standing_of(run) if is_before_claim else eligibility.as_it_was(run)
+    lacking = promotion.lacking(run) if run.run_state in rights.DECIDABLE else ""
     rehearsed = rehearsals.of_run(
         run,
         decides=held.holds(Role.APPROVER),
@@ -174,13 +180,35 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         has_approvals=bool(standing),
         now=now,
     )
+    buttons = rights.buttons_of(
+        run,
+        rights=held,
+        standing=standing,
+        now=now,
+        is_blocked=blocked_by is not None,
+        is_closed=bool(closed_by),
+        is_left_half=left is not None and left.number == run.number,
+        lacks_groundwork=any(each.blocks for each in found) or bool(rehearsed.missing) or rehearsed.needs_runbook,
+        is_left_out=user_id in stands.left_out or bool(lacking),
+        is_short=not stands.match.is_met,
+        is_unreviewed=run.broke_glass_at is not None and glass_review is None,
+    )
+    silent, ending = attention.is_silent(run, now=now), workers.ending_with(run)
+    steps = list(RunStep.objects.filter(run=run))
     expected = durations.expected(run, rehearsed.shown) if not run.is_terminal else None
     return RunPage(
         run=run,
         plan=run.plan,
         stages=progress.stages_of(run),
         buttons=buttons,
-        next_step=progress.next_step(run, buttons=buttons, blocked_by=blocked_by, now=now, closed_by=closed_by),
+        next_step=progress.next_step(
+            run,
+            buttons=buttons,
+            blocked_by=blocked_by,
+            now=now,
+            missing=[str(item) for item in stands.match.missing],
+            closed_by=closed_by,
+        ),
         blocked_by=blocked_by,
         opening=opening,
         is_unheard=run.run_state in FOR_A_WORKER and environment.queue not in workers.heard_queues(now=now),
@@ -189,9 +217,15 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         rehearsed=rehearsed,
         expected=expected,
         is_long=expected is not None and expected.is_exceeded(run, now=now),
-        slots=slots,
+        slots=_slots(standing, stands),
         decisions=decisions,
-        my_role_counts=any(slot.approval is None and slot.role in held.approver_roles for slot in slots),
+        my_role_counts=any(user_id in people for people in stands.outlook.by_role.values()),
+        asks_for_nobody=not stands.wanted,
+        changes_asked=[item for item in standing if item.decision == Decision.CHANGES],
+        my_decision=next((item.decision for item in standing if item.person_id == user_id), ""),
+        glass_review=glass_review,
+        left_out=_left_out(run, stands),
+        obstacle=(lacking or stands.outlook.sentence) if run.run_state in rights.DECIDABLE else "",
         parts=_parts(run.plan),
         steps=steps,
         evidence=list(Evidence.objects.filter(run=run).select_related("observation")),
@@ -218,22 +252,15 @@ def log_tail(run: MigrationRun) -> LogTail:
     return LogTail(lines=lines[::-1])
 
 
-def _slots(
-    run: MigrationRun, standing: Sequence[Approval], approvers: Mapping[int, tuple[str, frozenset[str]]]
-) -> list[Slot]:
-    environment = run.target.environment
-    match = rights.match_of(environment, standing, approvers)
+def _slots(standing: Sequence[Approval], stands: eligibility.Standing) -> list[Slot]:
     given = {item.person_id: item for item in standing if item.decision == Decision.APPROVE}
     slots = []
-    for requirement in environment.parsed_requirements:
-        filled = [given[person] for person, role in match.assigned.items() if role == requirement.role]
-        slots += [Slot(requirement.role, approval) for approval in filled]
-        able = [
-            name
-            for person, (name, roles) in approvers.items()
-            if requirement.role in roles and person != run.requester_id and person not in match.assigned
-        ]
-        slots += [Slot(requirement.role, None, able) for _ in range(requirement.count - len(filled))]
+    for requirement in stands.wanted:
+        role = requirement.role or "any approver role"
+        filled = [given[person] for person, slot in stands.match.assigned.items() if slot == requirement.role]
+        slots += [Slot(role, approval) for approval in filled]
+        able = [stands.approvers[person][0] for person in stands.outlook.by_role.get(requirement.role, ())]
+        slots += [Slot(role, None, able) for _ in range(requirement.count - len(filled))]
     return slots
 
 
@@ -247,6 +274,18 @@ def _opening(run: MigrationRun, *, now: datetime) -> tuple[str, str]:
         return "", ""
     found = openings.windows_of_run(run, at=now)
     return found.sentence, "" if found.is_open else "window"
+
+
+def _left_out(run: MigrationRun, stands: eligibility.Standing) -> list[str]:
+    """Whose approval does not count, and which other approvers cannot give one."""
+    if run.run_state not in rights.DECIDABLE:
+        return []
+    said = list(stands.not_counting)
+    for person, exclusion in stands.left_out.items():
+        name = stands.approvers.get(person, ("", frozenset()))[0]
+        if name and not any(exclusion.sentence in each for each in said):
+            said.append(f"{name} cannot approve: {exclusion.sentence}")
+    return said
 
 
 def _parts(plan: Plan | None) -> list[Part]:

@@ -91,6 +91,7 @@ ATTENTION = {
     "production_behind": ("warn", "down"),
     "contradicted": ("bad", "alert"),
     "worker_silent": ("bad", "question"),
+    "glass_broken": ("bad", "alert"),
     "no_worker": ("bad", "unplugged"),
     "waits_long": ("warn", "clock"),
 }
@@ -138,7 +139,8 @@ def run_chip(run: MigrationRun) -> SafeString:
     words = run.get_state_display()
     if run.verdict != Verdict.UNVERIFIED.value or run.state == "applied":
         words = f"{words}, {run.get_verdict_display()}"
-    return _chip(tone, shape, words)
+    chip = _chip(tone, shape, words)
+    return chip if run.broke_glass_at is None else chip + _chip("bad", "alert", "without approval")
 
 
 @register.simple_tag

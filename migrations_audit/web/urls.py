@@ -5,7 +5,18 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path
 
-from migrations_audit.web.views import audit, decisions, findings, freezes, live, runs, schedules, targets
+from migrations_audit.web.views import (
+    audit,
+    decisions,
+    findings,
+    freezes,
+    glass,
+    live,
+    proposals,
+    runs,
+    schedules,
+    targets,
+)
 
 app_name = "web"
 _signed_in = admin.site.admin_view
@@ -14,11 +25,17 @@ urlpatterns = [
     path("runs/<int:number>/", _signed_in(runs.page), name="run"),
     path("runs/<int:number>/approve", _signed_in(decisions.approve), name="approve"),
     path("runs/<int:number>/reject", _signed_in(decisions.reject), name="reject"),
+    path("runs/<int:number>/request-changes", _signed_in(decisions.request_changes), name="request_changes"),
     path("runs/<int:number>/take-back", _signed_in(decisions.take_back), name="take_back"),
     path("runs/<int:number>/withdraw", _signed_in(decisions.withdraw), name="withdraw"),
     path("runs/<int:number>/start", _signed_in(decisions.start), name="start"),
     path("runs/<int:number>/schedule", _signed_in(schedules.schedule), name="schedule"),
     path("runs/<int:number>/unschedule", _signed_in(schedules.unschedule), name="unschedule"),
+    path("runs/<int:number>/break-glass", _signed_in(glass.break_glass), name="break_glass"),
+    path("runs/<int:number>/review", _signed_in(glass.review), name="review_glass"),
+    path("proposals/<int:proposal>/confirm", _signed_in(proposals.confirm), name="confirm_proposal"),
+    path("proposals/<int:proposal>/decline", _signed_in(proposals.decline), name="decline_proposal"),
+    path("notices/<int:notice>/acknowledge", _signed_in(glass.acknowledge), name="acknowledge"),
     path("runs/<int:number>/cancel", _signed_in(decisions.cancel), name="cancel"),
     path("runs/<int:number>/verify-again", _signed_in(decisions.verify_again), name="verify_again"),
     path("runs/<int:number>/close", _signed_in(decisions.close_unknown), name="close_unknown"),

@@ -125,8 +125,8 @@ class Walk:
             say(f"{name} approves plan {run['plan_digest'][:16]}…", comment, self._get(f"/runs/{number}")["sentence"])
         olga = self._person("olga")
         olga.open(f"/runs/{number}/")
-        olga.press("Run now")
-        say("olga (operator) presses Run now. The live log:")
+        olga.press("Run now", confirm_target=TARGET)
+        say(f"olga (operator) types {TARGET} and presses Run now. The live log:")
         self._follow(olga, number)
         return self._ended(number)
 

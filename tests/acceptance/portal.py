@@ -187,7 +187,9 @@ class Portal:
         run = self.planned(place, **asked)  # type: ignore[arg-type]
         assert run.plan is not None, run.sentence
         people.approve_by_all(place, run.number, run.plan.digest)
-        return runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+        return runs.start(
+            actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label
+        )
 
     def ended(self, place: people.Place, **asked: object) -> MigrationRun:
         """A run that was started and has ended."""

@@ -78,7 +78,7 @@ def place(portal: Portal, forge: Forge, target_url: str) -> people.Place:
 def start(place: people.Place, run: MigrationRun) -> None:
     assert run.plan is not None, run.sentence
     people.approve_by_all(place, run.number, run.plan.digest)
-    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
 
 
 def page(place: people.Place, view: str, pk: int) -> str:

@@ -84,7 +84,7 @@ def approved(portal: Portal, place: people.Place) -> MigrationRun:
 
 def start(portal: Portal, place: people.Place, run: MigrationRun) -> MigrationRun:
     assert run.plan is not None
-    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
     return portal.until(run.number, *ENDED, "outcome_unknown")
 
 

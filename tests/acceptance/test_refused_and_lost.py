@@ -24,7 +24,7 @@ def test_what_somebody_else_applied_is_not_verified_for_a_run_that_was_refused_a
     people.approve_by_all(place, run.number, run.plan.digest)
     portal.workers.stop()
     portal.workers.start(PORTAL_FAILPOINTS="before_runner=wait:5;before_finish=kill")
-    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
     wait_for(lambda: "Failpoint before_runner" in portal.workers.said(), what="the end of the preflight")
 
     with psycopg.connect(url) as by_hand:

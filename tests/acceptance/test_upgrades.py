@@ -159,9 +159,10 @@ def test_of_two_operators_at_once_one_starts_the_run(portal: Portal, make_target
     run = portal.planned(place)
     assert run.plan is not None
     people.approve_by_all(place, run.number, run.plan.digest)
+    digest = run.plan.digest
     answers = people.at_once(
         2,
-        lambda _: runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest),  # type: ignore[union-attr]
+        lambda _: runs.start(actor=place.actor("operator"), number=run.number, digest=digest, confirm=run.target.label),
     )
 
     assert sorted(isinstance(answer, PortalError) for answer in answers) == [False, True]
@@ -178,7 +179,7 @@ def test_a_script_changed_after_approval_voids_it(portal: Portal, make_target_da
     with open(f"{place.project.folder}/migrations/versions/r1.py", "a") as file:
         file.write("# changed\n")
 
-    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
 
     ended = portal.until(run.number, "void")
     assert ended.reason_code == "scripts_changed"
@@ -197,7 +198,7 @@ def test_an_upgrade_by_hand_between_approval_and_start_voids_it(
         connection.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
         connection.execute("INSERT INTO alembic_version VALUES ('r1')")
 
-    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
 
     ended = portal.until(run.number, "void")
     assert ended.reason_code == "start_changed"
@@ -230,7 +231,7 @@ def test_a_lost_message_is_sent_again_and_two_messages_run_once(
     people.approve_by_all(place, run.number, run.plan.digest)
     with monkeypatch.context() as patch:
         patch.setattr("migrations_audit.dispatch._send", lambda *_, **__: None)
-        runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+        runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
 
     ended = portal.until(run.number, "applied")
 

@@ -90,7 +90,9 @@ class PortalSide:
         run = self._planned(url)
         digest = run.plan.digest if run.plan else ""
         people.approve_by_all(self._place, run.number, digest)
-        return runs.start(actor=self._place.actor("operator"), number=run.number, digest=digest)
+        return runs.start(
+            actor=self._place.actor("operator"), number=run.number, digest=digest, confirm=run.target.label
+        )
 
     def _planned(self, url: str) -> MigrationRun:
         place = self.place(url)

@@ -82,6 +82,7 @@ def test_the_whole_way_in_the_browser(
     approve(dba, number)
     approve(owner, number)
     operator.page.goto(f"/runs/{number}/")
+    operator.page.get_by_label("Type the target’s name").fill(place.target.label)
     operator.press("Run now")
     expect(operator.page.get_by_text("CREATE TABLE slow").last).to_be_visible()
     expect(operator.page.get_by_text("applied, verified").first).to_be_visible()
@@ -113,6 +114,7 @@ def test_the_log_grows_while_the_run_goes_on(
     operator = Person(chromium, served.web.url, "operator")
     operator.page.goto(f"/runs/{run.number}/")
 
+    operator.page.get_by_label("Type the target’s name").fill(place.target.label)
     operator.press("Run now")
 
     expect(watcher.page.get_by_text("r1: upgrade started")).to_be_visible()
@@ -137,6 +139,7 @@ def test_the_whole_way_without_javascript(
     approve(dba, number)
     approve(owner, number)
     operator.page.goto(f"/runs/{number}/")
+    operator.page.get_by_label("Type the target’s name").fill(place.target.label)
     operator.press("Run now")
     served.until(number, "applied")
     operator.page.reload()

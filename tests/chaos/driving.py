@@ -199,7 +199,11 @@ class Driver:
         assert run.plan is not None
         place, number, digest = attempt.scene.place, run.number, run.plan.digest
         if run.state == RunState.APPROVED:
-            _unless_there(lambda: runs.start(actor=place.actor("operator"), number=number, digest=digest))
+            _unless_there(
+                lambda: runs.start(
+                    actor=place.actor("operator"), number=number, digest=digest, confirm=run.target.label
+                )
+            )
             return
         for actor in (place.actor("dba"), place.actor("owner")):
             _unless_there(

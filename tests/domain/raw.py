@@ -15,6 +15,8 @@ from migrations_audit.models.clock import database_now
 from migrations_audit.states import RunState
 from tests.people import IDENTITY, Place, make_draft
 
+RUN_TRIGGERS = ("migrationrun_check", "migrationrun_glass")
+
 
 def execute(statement: str, *parameters: Any) -> int:
     """Execute one statement and return how many rows it touched."""
@@ -45,11 +47,13 @@ def refused(*, match: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def without_run_trigger() -> Iterator[None]:
-    """Switch the trigger of runs off, to lay out a row in a state that the portal reaches only by its moves."""
+    """Switch the triggers of runs off, to lay out a row in a state that the portal reaches only by its moves."""
     execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE wants no pending checks
-    execute("ALTER TABLE migrations_audit_migrationrun DISABLE TRIGGER migrationrun_check")
+    for trigger in RUN_TRIGGERS:
+        execute(f"ALTER TABLE migrations_audit_migrationrun DISABLE TRIGGER {trigger}")
     yield
-    execute("ALTER TABLE migrations_audit_migrationrun ENABLE TRIGGER migrationrun_check")
+    for trigger in RUN_TRIGGERS:
+        execute(f"ALTER TABLE migrations_audit_migrationrun ENABLE TRIGGER {trigger}")
 
 
 def put(run: MigrationRun, **columns: Any) -> None:

@@ -113,7 +113,10 @@ def test_a_refused_run_frees_its_target() -> None:
     attempts.claim(actor=WORKER, number=first.number)
 
     assert second.plan is not None
-    assert runs.start(actor=place.actor("operator"), number=second.number, digest=second.plan.digest).state == "queued"
+    started = runs.start(
+        actor=place.actor("operator"), number=second.number, digest=second.plan.digest, confirm=place.target.label
+    )
+    assert started.state == "queued"
 
 
 def test_a_heartbeat_prolongs_the_lease_and_leaves_no_event() -> None:

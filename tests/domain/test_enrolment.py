@@ -210,7 +210,7 @@ def test_an_approved_run_is_void_when_its_database_was_given_up() -> None:
     run = make_run(place, state="approved")
     assert run.plan is not None
     accept(place)
-    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
 
     claimed = attempts.claim(actor=WORKER, number=run.number)
 

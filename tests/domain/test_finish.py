@@ -102,7 +102,9 @@ def test_an_unknown_outcome_keeps_the_target_blocked_and_asks_for_a_reconciliati
     assert run.reconcile_after_at is not None
     assert second.plan is not None
     with pytest.raises(runs.TargetBusy, match="is outcome unknown"):
-        runs.start(actor=place.actor("operator"), number=second.number, digest=second.plan.digest)
+        runs.start(
+            actor=place.actor("operator"), number=second.number, digest=second.plan.digest, confirm=place.target.label
+        )
 
 
 def test_a_run_of_another_epoch_is_not_ended() -> None:

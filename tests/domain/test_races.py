@@ -177,7 +177,13 @@ def test_withdraw_against_start_has_one_winner() -> None:
 
         outcomes = race(
             partial(runs.withdraw, actor=place.actor("dev"), number=number),
-            partial(runs.start, actor=place.actor("operator"), number=number, digest=digest),
+            partial(
+                runs.start,
+                actor=place.actor("operator"),
+                number=number,
+                digest=digest,
+                confirm=place.target.label,
+            ),
         )
 
         winner = one_winner(outcomes)
@@ -194,7 +200,13 @@ def test_taking_an_approval_back_against_the_start_has_one_winner() -> None:
 
         outcomes = race(
             partial(approvals.take_back, actor=place.actor("dba"), number=number),
-            partial(runs.start, actor=place.actor("operator"), number=number, digest=digest),
+            partial(
+                runs.start,
+                actor=place.actor("operator"),
+                number=number,
+                digest=digest,
+                confirm=place.target.label,
+            ),
         )
 
         one_winner(outcomes)

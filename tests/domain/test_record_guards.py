@@ -7,13 +7,14 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
-from migrations_audit.actions import attempts
+from migrations_audit.actions import attempts, glass
 from migrations_audit.models import (
     Approval,
     AuditEvent,
     Catalog,
     Evidence,
     FindingAcceptance,
+    GlassReview,
     LogLine,
     MigrationRun,
     Observation,
@@ -22,7 +23,7 @@ from migrations_audit.models import (
 )
 from tests.domain import raw
 from tests.domain.conftest import switch_truncate_triggers
-from tests.people import finish, make_place, make_run
+from tests.people import PASSWORD, WORKER, Place, add_person, finish, make_place, make_run
 
 # Each table with a column whose change would be a forgery.
 RECORDS = [
@@ -33,6 +34,7 @@ RECORDS = [
     (Snapshot, "digest"),
     (Plan, "sql"),
     (LogLine, "text"),
+    (GlassReview, "text"),
 ]
 KEPT = [model for model, _ in RECORDS] + [MigrationRun, Approval, FindingAcceptance]
 
@@ -54,7 +56,25 @@ def history(db: None) -> MigrationRun:
         at=run.requested_at,
         expires_at=run.requested_at + timedelta(days=1),
     )
-    return finish(place, run)
+    run = finish(place, run)
+    _review_a_start_without_approval(place)
+    return run
+
+
+def _review_a_start_without_approval(place: Place) -> None:
+    chief = add_person(place, "chief", ("administrator", ""), ("operator", ""))
+    run = make_run(place, state="awaiting_approval")
+    glass.break_glass(
+        actor=chief,
+        number=run.number,
+        digest=run.plan.digest if run.plan else "",
+        why_now="Sign-in answers 500 since 02:10.",
+        why_not_approved="Nobody answers the phone.",
+        password=PASSWORD,
+        confirm=place.target.label,
+    )
+    finish(place, attempts.claim(actor=WORKER, number=run.number))
+    glass.review(actor=place.actor("dba"), number=run.number, text="Read the log and the evidence.")
 
 
 @pytest.mark.parametrize(("model", "column"), RECORDS)
@@ -96,7 +116,8 @@ def test_a_table_of_record_is_not_emptied_by_way_of_another() -> None:
 
 @pytest.mark.django_db
 def test_every_model_is_either_a_record_or_known_to_change() -> None:
-    changing = {"Environment", "Membership", "Project", "Target", "RunStep", "ApiToken", "Worker"}
+    changing = {"Environment", "Membership", "Project", "Target", "RunStep", "ApiToken", "Worker", "Notice"}
+    changing |= {"PolicyProposal"}
     ours = {model.__name__ for model in connection.introspection.installed_models(connection.introspection.table_names())
             if model.__module__.startswith("migrations_audit")}  # fmt: skip
 

@@ -7,17 +7,29 @@ import pytest
 from migrations_audit import access
 from migrations_audit.actions import approvals, moves, runs
 from migrations_audit.actors import Actor
-from migrations_audit.models import MigrationRun
+from migrations_audit.errors import Invalid
+from migrations_audit.models import Environment, MigrationRun
 from tests.domain import changes, trail
 from tests.people import WORKER, Place, add_person, make_place, make_run
 
 pytestmark = pytest.mark.django_db
 
 
-def start(place: Place, run: MigrationRun, who: str | Actor = "operator", digest: str | None = None) -> MigrationRun:
+def start(
+    place: Place,
+    run: MigrationRun,
+    who: str | Actor = "operator",
+    digest: str | None = None,
+    confirm: str | None = None,
+) -> MigrationRun:
     actor = place.actor(who) if isinstance(who, str) else who
     assert run.plan is not None
-    return runs.start(actor=actor, number=run.number, digest=run.plan.digest if digest is None else digest)
+    return runs.start(
+        actor=actor,
+        number=run.number,
+        digest=run.plan.digest if digest is None else digest,
+        confirm=run.target.label if confirm is None else confirm,
+    )
 
 
 def test_an_operator_starts_an_approved_run() -> None:
@@ -138,3 +150,34 @@ def test_an_incomplete_approval_says_who_is_missing() -> None:
         start(place, run)
 
     trail.denied(verb="runs.start", code="approval_incomplete")
+
+
+@pytest.mark.parametrize("typed", ["", "main", "market/staging/main", "MARKET/PRODUCTION/MAIN"])
+def test_production_is_started_only_by_its_name_and_nothing_is_lost_by_another(typed: str) -> None:
+    place = make_place()
+    run = make_run(place, state="approved")
+    before = trail.head()
+
+    with pytest.raises(Invalid, match="type the target's name, market/production/main, to start") as refused:
+        start(place, run, confirm=typed)
+
+    assert refused.value.field == "confirm_target"
+    run.refresh_from_db()
+    assert (run.state, run.approvals.filter(withdrawn_at__isnull=True).count()) == ("approved", 2)
+    assert trail.head() == before
+    assert start(place, run, confirm=" market/production/main ").state == "queued"
+
+
+def test_elsewhere_the_name_need_not_be_typed() -> None:
+    place = make_place(slug="staging", tier="staging")
+
+    assert start(place, make_run(place, state="approved"), confirm="").state == "queued"
+
+
+def test_a_plan_made_for_production_asks_for_the_name_also_when_the_tier_was_lowered() -> None:
+    place = make_place()
+    run = make_run(place, state="approved")
+    Environment.objects.filter(pk=place.environment.pk).update(tier="development")
+
+    with pytest.raises(Invalid, match="to start"):
+        start(place, run, confirm="")

@@ -56,7 +56,7 @@ def test_it_is_taken_back_once() -> None:
     run = make_run(place, state="approved")
     approvals.take_back(actor=place.actor("dba"), number=run.number)
 
-    with pytest.raises(Conflict, match="You have no standing approval"):
+    with pytest.raises(Conflict, match="You have no standing decision"):
         approvals.take_back(actor=place.actor("dba"), number=run.number)
 
 
@@ -65,7 +65,7 @@ def test_nobody_takes_back_what_another_gave() -> None:
     run = make_run(place, state="approved")
 
     for name in ("admin", "dev", "operator"):
-        with pytest.raises(Conflict, match="You have no standing approval"):
+        with pytest.raises(Conflict, match="You have no standing decision"):
             approvals.take_back(actor=place.actor(name), number=run.number)
     with pytest.raises(access.Hidden):
         approvals.take_back(actor=place.actor("outsider"), number=run.number)

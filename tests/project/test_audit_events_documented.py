@@ -24,7 +24,7 @@ PUT_TOGETHER = {
         for model in (Environment, Membership, Project, Target, Window)
         for what in ("created", "changed", "removed")
     },
-    "action": {"group.created", "group.changed"},
+    "action": {"group.created", "group.changed", "policy.proposed", "policy.confirmed", "policy.declined"},
 }
 
 

@@ -68,7 +68,7 @@ def press_run(portal: Portal, place: people.Place, run: MigrationRun) -> httpx.R
     with httpx.Client(base_url=portal.web.url, timeout=BOUND_S, cookies={settings.SESSION_COOKIE_NAME: cookie}) as web:
         page = web.get(f"/runs/{run.number}/")
         (token,) = set(re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[:1])
-        form = {"csrfmiddlewaretoken": token, "digest": truth.digest_of(run)}
+        form = {"csrfmiddlewaretoken": token, "digest": truth.digest_of(run), "confirm_target": run.target.label}
         return web.post(f"/runs/{run.number}/start", data=form, headers={"Referer": portal.web.url})
 
 

@@ -95,7 +95,7 @@ def digest_of(run: MigrationRun) -> str:
 
 def start(place: people.Place, run: MigrationRun) -> MigrationRun:
     """Let the operator press Run now."""
-    return runs.start(actor=place.actor("operator"), number=run.number, digest=digest_of(run))
+    return runs.start(actor=place.actor("operator"), number=run.number, digest=digest_of(run), confirm=run.target.label)
 
 
 def phase_of(run: MigrationRun) -> str:

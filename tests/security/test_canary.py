@@ -238,7 +238,7 @@ def _start(portal: portals.Portal, place: people.Place, number: int) -> None:
     run = portal.until(number, "awaiting_approval", "plan_failed", within=240)
     if run.plan is not None:
         people.approve_by_all(place, number, run.plan.digest)
-        runs.start(actor=place.actor("operator"), number=number, digest=run.plan.digest)
+        runs.start(actor=place.actor("operator"), number=number, digest=run.plan.digest, confirm=run.target.label)
 
 
 def test_every_way_was_gone_to_its_end(scene: Scene) -> None:

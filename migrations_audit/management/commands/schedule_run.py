@@ -19,9 +19,16 @@ class Command(PersonalCommand):
         parser.add_argument("number", type=int)
         parser.add_argument("--digest", required=True)
         parser.add_argument("--at", type=moment, required=True, help="With its zone, like 2026-11-30T22:00Z.")
+        parser.add_argument("--confirm-target", default="", help="In production: the target's name.")
 
     def act(self, **options: Any) -> Exit:
         actor = self.actor(options["person"])
-        run = schedules.schedule(actor=actor, number=options["number"], digest=options["digest"], at=options["at"])
+        run = schedules.schedule(
+            actor=actor,
+            number=options["number"],
+            digest=options["digest"],
+            at=options["at"],
+            confirm=options["confirm_target"],
+        )
         self.say(f"{run} is {run.get_state_display()}. {run.sentence}")
         return Exit.ANSWERED

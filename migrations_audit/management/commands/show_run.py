@@ -25,6 +25,10 @@ class Command(PersonalCommand):
         self.say(f"State: {run.get_state_display()}. Verdict: {run.get_verdict_display()}.")
         if run.sentence:
             self.say(run.sentence)
+        if run.broke_glass_at is not None:
+            self.say(
+                f"WITHOUT APPROVAL: started by {run.broke_glass_by_name} at {run.broke_glass_at:%Y-%m-%d %H:%M:%S} UTC."
+            )
         if run.plan is not None:
             self.say(f"Plan: {run.plan.span}")
             self.say(f"Digest: {run.plan.digest}")

@@ -17,8 +17,16 @@ class Command(PersonalCommand):
         super().add_arguments(parser)
         parser.add_argument("number", type=int)
         parser.add_argument("--digest", required=True)
+        parser.add_argument(
+            "--confirm-target", default="", help="In production: the target's name, like market/production/main."
+        )
 
     def act(self, **options: Any) -> Exit:
-        run = runs.start(actor=self.actor(options["person"]), number=options["number"], digest=options["digest"])
+        run = runs.start(
+            actor=self.actor(options["person"]),
+            number=options["number"],
+            digest=options["digest"],
+            confirm=options["confirm_target"],
+        )
         self.say(f"{run} is {run.get_state_display()}. {run.sentence}")
         return Exit.ANSWERED

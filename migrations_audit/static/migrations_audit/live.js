@@ -58,14 +58,16 @@
     return copy.innerHTML;
   }
 
+  const TYPED = "textarea, input[type=text], input[type=password]";
+
   function swap(old, fresh) {
     if (content(old) === content(fresh)) return;
-    const typed = new Map([...old.querySelectorAll("textarea")].map((area) => [area.id, area.value]));
+    const typed = new Map([...old.querySelectorAll(TYPED)].map((area) => [area.id, area.value]));
     const folds = [...old.querySelectorAll("details")].map((fold) => fold.open);
     const focus = old.contains(document.activeElement) ? document.activeElement.id : "";
     old.replaceChildren(...fresh.childNodes);
     old.className = fresh.className;
-    for (const area of old.querySelectorAll("textarea")) if (typed.has(area.id)) area.value = typed.get(area.id);
+    for (const area of old.querySelectorAll(TYPED)) if (typed.has(area.id)) area.value = typed.get(area.id);
     [...old.querySelectorAll("details")].forEach((fold, index) => {
       if (index < folds.length) fold.open = folds[index];
     });

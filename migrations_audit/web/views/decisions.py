@@ -39,9 +39,22 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
 
 
 @require_POST
+def request_changes(request: HttpRequest, number: int) -> HttpResponse:
+    try:
+        asked = approvals.request_changes(
+            actor=actor_of(request), number=number, digest=_digest(request), comment=_comment(request)
+        )
+    except Invalid as error:
+        return runs.page_again(request, number, form="reject", error=error)
+    messages.info(request, f"You asked for changes of {asked.run}. Nobody approves it until you take that back.")
+    return pages.to_run(number)
+
+
+@require_POST
 def take_back(request: HttpRequest, number: int) -> HttpResponse:
-    approval = approvals.take_back(actor=actor_of(request), number=number)
-    messages.info(request, f"Your approval of {approval.run} no longer counts.")
+    decision = approvals.take_back(actor=actor_of(request), number=number)
+    what = "approval of" if decision.decision == "approve" else "wish for changes of"
+    messages.info(request, f"Your {what} {decision.run} no longer counts.")
     return pages.to_run(number)
 
 
@@ -57,7 +70,11 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
 
 @require_POST
 def start(request: HttpRequest, number: int) -> HttpResponse:
-    run = run_actions.start(actor=actor_of(request), number=number, digest=_digest(request))
+    typed = request.POST.get("confirm_target", "")
+    try:
+        run = run_actions.start(actor=actor_of(request), number=number, digest=_digest(request), confirm=typed)
+    except Invalid as error:
+        return runs.page_again(request, number, form="start", error=error)
     messages.info(request, f"{run} is queued.")
     return pages.to_run(number)
 

@@ -10,11 +10,14 @@ from django.views.decorators.http import require_safe
 
 from migrations_audit import access
 from migrations_audit.access import actor_of
-from migrations_audit.errors import Invalid
+from migrations_audit.errors import PortalError
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
-from migrations_audit.queries import runs, sources
+from migrations_audit.queries import eligibility, runs, sources
 from migrations_audit.web import pages
+
+TYPED = ("comment", "confirm_target", "why_now", "why_not_approved", "at", "runbook")
+"""What of a form is shown again. Never a password."""
 
 
 @require_safe
@@ -23,15 +26,11 @@ def page(request: HttpRequest, number: int) -> HttpResponse:
     return _page(request, access.get_run_for(actor_of(request), number))
 
 
-def page_again(request: HttpRequest, number: int, *, form: str, error: Invalid) -> HttpResponse:
+def page_again(request: HttpRequest, number: int, *, form: str, error: PortalError) -> HttpResponse:
     """The same page after a form that was not accepted: the sentence at the form, and nothing of what was typed lost."""
     run = access.get_run_for(actor_of(request), number)
-    typed = {
-        "form": form,
-        "comment": request.POST.get("comment", request.POST.get("runbook", "")),
-        "at": request.POST.get("at", ""),
-        "error": error.message,
-    }
+    typed = {name: request.POST.get(name, "") for name in TYPED}
+    typed |= {"form": form, "error": error.message}
     return _page(request, run, typed=typed, status=400)
 
 
@@ -45,6 +44,7 @@ def context_of(request: HttpRequest, run: MigrationRun) -> dict[str, Any]:
         "target": run.target,
         "page": runs.run_page(run, user_id=actor_of(request).user_id, now=now),
         "is_rollback": run.operation == "rollback",
+        "is_production": eligibility.is_production(run),
         "reloads": runs.is_at_work(run),
     }
 

@@ -21,6 +21,7 @@ def schedule(request: HttpRequest, number: int) -> HttpResponse:
             number=number,
             digest=request.POST.get("digest", ""),
             at=times.parse(request.POST.get("at", ""), field="at"),
+            confirm=request.POST.get("confirm_target", ""),
         )
     except Invalid as error:
         return runs.page_again(request, number, form="schedule", error=error)

@@ -32,6 +32,23 @@ def test_a_superuser_adds_an_environment_with_requirements_in_lines(sign_in: Sig
     assert LogEntry.objects.get().object_id == str(environment.pk)
 
 
+def test_the_number_of_people_in_all_is_written_and_shown_as_a_line(sign_in: SignIn, place: people.Place) -> None:
+    client = sign_in("root")
+    submit(
+        client,
+        add_url(Environment),
+        name="Staging",
+        slug="staging",
+        tier=Tier.STAGING,
+        queue="target-staging",
+        requirements="1 owner\n3 distinct people in all",
+    )
+
+    environment = Environment.objects.get(slug="staging")
+    assert environment.requirements == [{"role": "owner", "count": 1}, {"people": 3}]
+    assert fields(client, change_url(environment))["requirements"] == ["1 owner\n3 people in all"]
+
+
 def test_a_form_sent_back_as_it_is_changes_nothing(sign_in: SignIn, place: people.Place) -> None:
     before = trail.head()
 
@@ -54,6 +71,7 @@ def test_the_requirements_are_shown_as_lines(sign_in: SignIn, place: people.Plac
         ("requirements", "", "at least one approval requirement"),
         ("requirements", "1 owner\n1 owner", "Name each role once"),
         ("requirements", "99 owner", "from 1 to 10"),
+        ("requirements", "2 owner\n1 people in all", "The roles alone need 2 people"),
         ("queue", "a b", "lower-case letters"),
         ("fresh_for_s", "100", "stale between two observations"),
         ("observe_every_s", "1", "greater than or equal to 10"),

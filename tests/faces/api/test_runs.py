@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from migrations_audit import hashchain
-from migrations_audit.actions import attempts, evidence, runs
+from migrations_audit.actions import attempts, evidence, glass, runs
 from migrations_audit.actions.attempts import Line
 from migrations_audit.judgement import Check, Judgement
 from migrations_audit.models import AuditEvent, MigrationRun
@@ -185,10 +185,53 @@ def test_an_operators_pipeline_starts_an_approved_run(place: people.Place, opera
     run = people.make_run(place, state="approved")
     assert run.plan is not None
 
-    answer = operator.post(f"runs/{run.number}/start", {"digest": run.plan.digest})
+    answer = operator.post(
+        f"runs/{run.number}/start", {"digest": run.plan.digest, "confirm_target": "market/production/main"}
+    )
 
     assert (answer.status, answer.body["state"]) == (200, "queued")
     assert answer.body["queued_by"].startswith("operator (token ")
+
+
+def test_a_start_in_production_without_the_targets_name_is_refused_and_names_the_field(
+    place: people.Place, operator: Caller
+) -> None:
+    run = people.make_run(place, state="approved")
+    assert run.plan is not None
+
+    for typed in ({}, {"confirm_target": "market/staging/main"}):
+        answer = operator.post(f"runs/{run.number}/start", {"digest": run.plan.digest, **typed})
+
+        assert (answer.status, answer.code, answer.error["field"]) == (422, "invalid", "confirm_target")
+    assert operator.get(f"runs/{run.number}").body["state"] == "approved"
+
+
+def test_a_run_that_was_started_without_approval_says_so_and_who_signed_it(
+    place: people.Place, operator: Caller
+) -> None:
+    people.add_person(place, "chief", ("administrator", ""), ("operator", ""))
+    run = people.make_run(place, state="awaiting_approval")
+    assert run.plan is not None
+    glass.break_glass(
+        actor=place.actor("chief"),
+        number=run.number,
+        digest=run.plan.digest,
+        why_now="Sign-in answers 500 since 02:10.",
+        why_not_approved="Nobody answers the phone.",
+        password=people.PASSWORD,
+        confirm=place.target.label,
+    )
+    people.finish(place, attempts.claim(actor=people.WORKER, number=run.number))
+    before = operator.get(f"runs/{run.number}").body
+    glass.review(actor=place.actor("dba"), number=run.number, text="Read the log and the evidence.")
+
+    shown, listed = operator.get(f"runs/{run.number}").body, operator.get("runs").body["items"][0]
+
+    assert (before["glass_review"], shown["glass_review"]["person"]) == (None, "dba")
+    assert (shown["broke_glass_by"], listed["broke_glass_by"]) == ("chief", "chief")
+    assert shown["broke_glass_why_now"] == "Sign-in answers 500 since 02:10."
+    assert shown["broke_glass_why_not_approved"] == "Nobody answers the phone."
+    assert listed["broke_glass_at"] == shown["broke_glass_at"] != ""
 
 
 def test_a_start_with_another_digest_is_refused(place: people.Place, operator: Caller) -> None:
@@ -203,7 +246,9 @@ def test_a_start_before_the_approvals_is_refused(place: people.Place, operator: 
     run = people.make_run(place, state="awaiting_approval")
     assert run.plan is not None
 
-    answer = operator.post(f"runs/{run.number}/start", {"digest": run.plan.digest})
+    answer = operator.post(
+        f"runs/{run.number}/start", {"digest": run.plan.digest, "confirm_target": "market/production/main"}
+    )
 
     assert (answer.status, answer.code) == (409, "stale_run")
     assert "Waiting for approval" in answer.error["message"]

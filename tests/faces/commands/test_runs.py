@@ -91,9 +91,12 @@ def test_an_approved_run_is_started_with_its_digest(place: people.Place, run: Ru
     assert made.plan is not None
 
     wrong = run("start_run", "--as", "operator", made.number, "--digest", "0" * 64)
-    right = run("start_run", "--as", "operator", made.number, "--digest", made.plan.digest)
+    unnamed = run("start_run", "--as", "operator", made.number, "--digest", made.plan.digest)
+    named = ("--confirm-target", "market/production/main")
+    right = run("start_run", "--as", "operator", made.number, "--digest", made.plan.digest, *named)
 
-    assert (wrong.code, right.code) == (1, 0)
+    assert (wrong.code, unnamed.code, right.code) == (1, 1, 0)
+    assert "type the target's name, market/production/main, to start. Nothing was typed." in unnamed.err
     assert "(plan_changed)" in wrong.err
     assert "is queued" in right.out
 

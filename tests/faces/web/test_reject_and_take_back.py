@@ -76,4 +76,4 @@ def test_taking_back_what_was_not_given_says_so(place: people.Place, visitor: Vi
 
     dba.press(run, "take-back")
 
-    assert "You have no standing approval" in dba.said()
+    assert "You have no standing decision" in dba.said()

@@ -73,7 +73,7 @@ def test_a_role_that_nobody_holds_is_told(place: people.Place, visitor: VisitorO
     place.people["owner"].groups.clear()
     run = people.make_run(place, state="awaiting_approval")
 
-    assert "missing, and nobody else holds this role" in visitor("viewer").run(run).words
+    assert "missing, and nobody who may decide can fill it" in visitor("viewer").run(run).words
 
 
 def test_the_request_is_shown_with_its_line_breaks(place: people.Place, visitor: VisitorOf) -> None:

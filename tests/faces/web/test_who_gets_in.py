@@ -13,7 +13,8 @@ from tests.faces.web.visitor import Visitor, VisitorOf, events, plan_of
 PAGES = ("run", "live", "log", "log_file", "target", "audit", "events")
 POSTS = (
     *("approve", "reject", "take_back", "withdraw", "start", "cancel"),
-    *("verify_again", "close_unknown", "accept_leftovers"),
+    *("verify_again", "close_unknown", "accept_leftovers", "request_changes", "break_glass", "review_glass"),
+    *("acknowledge", "confirm_proposal", "decline_proposal"),
     *("check", "upgrade", "rollback", "adopt", "forget", "audit_export"),
 )
 
@@ -21,6 +22,9 @@ POSTS = (
 def address(name: str, run: MigrationRun) -> str:
     """Where ``name`` of the portal's own pages is, for this run or its target."""
     route = next(str(each.pattern) for each in urlpatterns if each.name == name)
+    for part in ("notice", "proposal"):
+        if part in route:
+            return reverse(f"web:{name}", kwargs={part: 987_654})
     if "number" in route:
         return reverse(f"web:{name}", kwargs={"number": run.number})
     return reverse(f"web:{name}", kwargs={"pk": run.target_id} if "pk" in route else None)

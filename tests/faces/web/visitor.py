@@ -69,7 +69,8 @@ class Visitor:
 
     def press(self, run: MigrationRun, verb: str, **values: str) -> Page:
         """Send the form of one button of a run's page, with the plan that the page showed."""
-        given = {"digest": plan_of(run).digest if run.plan_id else ""} | values
+        confirmed = {"confirm_target": run.target.label} if verb == "start" else {}
+        given = {"digest": plan_of(run).digest if run.plan_id else ""} | confirmed | values
         return self.post(f"/runs/{run.number}/{verb}", **given)
 
     def said(self) -> str:

@@ -1,0 +1,121 @@
+"""Which changes of the registry need a second person, and who could be that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q, QuerySet
+
+from migrations_audit.models import Environment, Membership, MigrationRun, Observation, PolicyProposal, Role, Tier
+
+ALWAYS = frozenset({"requirements", "isolation", "tier", "requires_verified_in"})
+"""Fields of production's policy that two people change, whichever way."""
+
+LOOSER_WHEN_GREATER = frozenset(
+    {
+        "approval_lifetime_s",
+        "lock_timeout_ms",
+        "statement_timeout_ms",
+        "lock_retry_budget_s",
+        "lock_budget_s",
+        "deadline_s",
+    }
+)
+
+
+def is_in_use(environment: Environment) -> bool:
+    """Whether something was read or run in it. Until then it is being set up, which one person does."""
+    targets = environment.targets.all()
+    return (
+        Observation.objects.filter(target__in=targets).exists()
+        or MigrationRun.objects.filter(target__in=targets).exists()
+    )
+
+
+def guarded_fields(tier_before: str, changes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The changed fields of an environment for which a second person is needed."""
+    if tier_before != Tier.PRODUCTION:
+        return []
+    looser = {name for name in LOOSER_WHEN_GREATER & set(changes) if changes[name]["new"] > changes[name]["old"]}
+    return sorted(looser | (ALWAYS & set(changes)))
+
+
+def adds_approvers(membership: Membership, changed: Collection[str]) -> bool:
+    """Whether storing this membership gives an approver role to a group in production."""
+    environment = membership.environment
+    gives = membership.role == Role.APPROVER and bool({"role", "approver_role", "group"} & set(changed))
+    return environment.tier == Tier.PRODUCTION and gives
+
+
+def guarded_groups(groups: Collection[Group]) -> dict[Group, Environment]:
+    """Those of the groups whose people may approve in production that is in use, each with one such environment."""
+    rows = Membership.objects.filter(
+        group__in=groups, role=Role.APPROVER, environment__tier=Tier.PRODUCTION
+    ).select_related("group", "environment")
+    return {row.group: row.environment for row in rows if is_in_use(row.environment)}
+
+
+def others_who_could(environment: Environment, *, than: int | None) -> list[str]:
+    """The names of the active people, but one, who may confirm a change of this environment's policy."""
+    found = _deciders(environment).exclude(pk=than or 0).order_by("username")
+    return [user.get_username() for user in found]
+
+
+def may_decide(user_id: int | None, environment: Environment) -> bool:
+    """Whether this person may confirm or decline changes of this environment's policy."""
+    return _deciders(environment).filter(pk=user_id or 0).exists()
+
+
+def _deciders(environment: Environment) -> QuerySet[Any]:
+    """Active superusers, holders of Django's permission to change environments, and the environment's own administrators."""
+    permission = Permission.objects.filter(codename="change_environment", content_type__app_label="migrations_audit")
+    administers = Q(
+        groups__portal_memberships__environment=environment, groups__portal_memberships__role=Role.ADMINISTRATOR
+    )
+    holds = Q(user_permissions__in=permission) | Q(groups__permissions__in=permission)
+    people = get_user_model()._default_manager.filter(is_active=True)
+    return people.filter(Q(is_superuser=True) | administers | holds).distinct()
+
+
+@dataclass(frozen=True)
+class Open:
+    """An open proposal as one person sees it. ``changes``: field, what is, what would be, as text."""
+
+    proposal: PolicyProposal
+    changes: Sequence[tuple[str, str, str]]
+    is_mine: bool
+    may_decide: bool
+
+
+def open_for(user_id: int | None) -> list[Open]:
+    """The proposals that wait in the environments that this person sees, oldest first."""
+    visible = Environment.objects.visible_to(user_id)
+    found = PolicyProposal.objects.filter(decision="", environment__in=visible).select_related("environment")
+    return [
+        Open(
+            proposal=each,
+            changes=[
+                (name.replace("_", " "), _words(each.before[name]), _words(new)) for name, new in each.after.items()
+            ],
+            is_mine=each.proposed_by_id == user_id,
+            may_decide=may_decide(user_id, each.environment),
+        )
+        for each in found
+    ]
+
+
+def _words(value: Any) -> str:
+    """A setting as people read it."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value) or "none"
+    if isinstance(value, list):
+        parts = [
+            f"{item['people']} people in all" if "people" in item else f"{item['count']} {item['role']}"
+            for item in value
+        ]
+        return ", ".join(parts) or "nobody"
+    return "nothing" if value in (None, "") else str(value)
