@@ -85,11 +85,20 @@ def stages_of(run: MigrationRun) -> list[Stage]:
     return stages
 
 
-def next_step(run: MigrationRun, *, buttons: Buttons, blocked_by: MigrationRun | None, now: datetime) -> str:
+def next_step(
+    run: MigrationRun,
+    *,
+    buttons: Buttons,
+    blocked_by: MigrationRun | None,
+    now: datetime,
+    has_open_findings: bool = False,
+) -> str:
     """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say."""
     match run.run_state:
         case S.AWAITING_APPROVAL if buttons.approve:
             return "Read what will run, then approve or reject it. Your decision binds exactly this plan."
+        case S.AWAITING_APPROVAL | S.APPROVED if has_open_findings:
+            return "It goes on when the findings that the policy names are accepted, or when corrected scripts are planned."
         case S.APPROVED:
             return _before_start(run, buttons=buttons, blocked_by=blocked_by, now=now)
         case S.QUEUED:
