@@ -35,10 +35,10 @@ def _executed(project: Project) -> dict[str, list[tuple[str, str]]]:
         plan__isnull=False,
     ).order_by("-finished_at")
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    light = runs.select_related("plan", "target__project", "target__environment").defer("plan__sql", "plan__body")
-    for run in light[:MOST_RUNS]:
-        for step in run.plan.steps if run.plan else ():
-            found[step["revision"]].append((step["sha256"], f"{run.target} (run {run.number})"))
+    names = ("number", "plan__steps", "target__environment__slug", "target__slug")
+    for number, steps, environment, slug in runs.values_list(*names)[:MOST_RUNS]:
+        for step in steps:
+            found[step["revision"]].append((step["sha256"], f"{project.slug}/{environment}/{slug} (run {number})"))
     return found
 
 

@@ -6,9 +6,10 @@ import textwrap
 
 import pytest
 
-from migrations_audit.engine.findings import files, rules
+from migrations_audit.engine.findings import files, plain_text, rules
 from migrations_audit.engine.findings.finding import Finding
 from migrations_audit.severities import Severity
+from migrations_audit.states import Engine
 
 PATH = "versions/r2.py"
 
@@ -151,3 +152,37 @@ def test_nothing_of_the_file_is_executed() -> None:
     text = b"raise SystemExit('executed')\n" + source(CLEAN)
 
     assert {each.code for each in files.of_revision(text, path=PATH)} == set()
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "codes"),
+    [
+        ('op.drop_table("t")', {"drop_table"}),
+        ('with op.batch_alter_table("t") as batch:\n    batch.drop_column("a")', {"drop_column"}),
+        ('op.drop_constraint("c", "t")', {"drop_object"}),
+        ('op.rename_table("t", "u")', {"renames"}),
+        ('op.execute("DELETE FROM t; DROP TABLE u")', {"delete_without_where", "drop_table"}),
+        ('op.execute(sa.text("TRUNCATE t"))', {"truncate"}),
+        ('op.execute("SELECT 1")\nop.create_table("t")', set()),
+        ("op.execute(statement)", set()),
+    ],
+)
+def test_without_sql_what_a_script_destroys_plainly_is_read_from_its_text(upgrade: str, codes: set[str]) -> None:
+    found = plain_text.of_revision(
+        source(upgrade), path=PATH, revision="r2", is_rollback=False, engine=Engine.POSTGRESQL
+    )
+
+    assert {each.code for each in found} == codes
+    assert {each.place.partition(",")[0] for each in found} <= {PATH}
+
+
+def test_without_sql_a_rollback_is_read_in_its_own_function() -> None:
+    text = source('op.execute("TRUNCATE t")', downgrade='op.drop_column("t", "a")')
+
+    found = plain_text.of_revision(text, path=PATH, revision="r2", is_rollback=True, engine=Engine.SQLITE)
+
+    assert [(each.code, each.place) for each in found] == [("drop_column", PATH)]
+
+
+def test_without_sql_a_file_that_cannot_be_read_is_told_by_the_other_rules_alone() -> None:
+    assert plain_text.of_revision(b"(", path=PATH, revision="r2", is_rollback=False, engine=Engine.SQLITE) == ()
