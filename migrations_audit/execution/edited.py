@@ -19,7 +19,7 @@ def findings(project: Project, revisions: Iterable[types.Revision]) -> list[find
     """One finding for each revision of the project that a verified upgrade executed from another file, newest run first."""
     executed = _executed(project)
     return [
-        finding.of("edited_after_applied", item.path, _sentence(item.revision, others))
+        finding.of("edited_after_applied", item.path, _sentence(item, others))
         for item in revisions
         if (others := [seen for digest, seen in executed.get(item.revision, []) if digest != item.sha256])
     ]
@@ -42,6 +42,7 @@ def _executed(project: Project) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def _sentence(revision: str, others: list[str]) -> str:
+def _sentence(item: types.Revision, others: list[str]) -> str:
     more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-    return f"The file of {revision} is not the one that was executed on {', '.join(others[:MOST_NAMED])}{more}."
+    places = ", ".join(others[:MOST_NAMED])
+    return f"The file of {item.revision} ({item.sha256[:12]}) is not the one that was executed on {places}{more}."

@@ -38,7 +38,11 @@ def _of_function(
         name = read.full_name(node.func).rpartition(".")[2]
         code = _CALLS.get(name)
         if code:
-            yield finding.of(code, path, f"{revision}, line {node.lineno}, {name}(): {rules.BY_CODE[code].meaning}")
+            yield finding.of(
+                code,
+                path,
+                f"{revision} (file {read.digest}), line {node.lineno}, {name}(): {rules.BY_CODE[code].meaning}",
+            )
         for text in node.args[:1] if name in _EXECUTING else []:
             if isinstance(text, ast.Constant) and isinstance(text.value, str):
                 yield from _of_text(text.value, path=path, line=node.lineno, engine=engine)
