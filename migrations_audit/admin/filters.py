@@ -17,6 +17,7 @@ SUBJECTS = (
     "environment",
     "membership",
     "project",
+    "finding",
     "snapshot",
     "user",
     "group",

@@ -19,7 +19,7 @@ def findings(project: Project, revisions: Iterable[types.Revision]) -> list[find
     """One finding for each revision of the project that a verified upgrade executed from another file, newest run first."""
     executed = _executed(project)
     return [
-        finding.of("edited_after_applied", item.path, _sentence(item.revision, others))
+        finding.of("edited_after_applied", item.path, _sentence(item, others))
         for item in revisions
         if (others := [seen for digest, seen in executed.get(item.revision, []) if digest != item.sha256])
     ]
@@ -35,13 +35,14 @@ def _executed(project: Project) -> dict[str, list[tuple[str, str]]]:
         plan__isnull=False,
     ).order_by("-finished_at")
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    light = runs.select_related("plan", "target__project", "target__environment").defer("plan__sql", "plan__body")
-    for run in light[:MOST_RUNS]:
-        for step in run.plan.steps if run.plan else ():
-            found[step["revision"]].append((step["sha256"], f"{run.target} (run {run.number})"))
+    names = ("number", "plan__steps", "target__environment__slug", "target__slug")
+    for number, steps, environment, slug in runs.values_list(*names)[:MOST_RUNS]:
+        for step in steps:
+            found[step["revision"]].append((step["sha256"], f"{project.slug}/{environment}/{slug} (run {number})"))
     return found
 
 
-def _sentence(revision: str, others: list[str]) -> str:
+def _sentence(item: types.Revision, others: list[str]) -> str:
     more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-    return f"The file of {revision} is not the one that was executed on {', '.join(others[:MOST_NAMED])}{more}."
+    places = ", ".join(others[:MOST_NAMED])
+    return f"The file of {item.revision} ({item.sha256[:12]}) is not the one that was executed on {places}{more}."

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from migrations_audit import severities
 from migrations_audit.engine import process, snapshot, types
-from migrations_audit.engine.findings import files, finding, places, squawk, statements
+from migrations_audit.engine.findings import files, finding, places, plain_text, squawk, statements
 from migrations_audit.engine.findings.finding import Finding
 from migrations_audit.execution import adopting, edited, observing, secrets_in_scripts
 from migrations_audit.models import MigrationRun, Observation
 from migrations_audit.states import Engine, Operation, TargetStatus
 
+MOST: Final = 300
+
 
 def of_plan(
     run: MigrationRun, look: observing.Look, resolution: types.Resolution, sql: process.OfflineResult
 ) -> list[dict[str, Any]]:
-    """Every finding as it is stored with the plan: each code, place and sentence once, the worst first."""
+    """Every finding as it is stored with the plan: each code, place and sentence once, the worst first, and not too many."""
     if look.reading is None or look.scripts is None:
         return []
     adopts = resolution.operation is Operation.ADOPT
@@ -27,12 +29,16 @@ def of_plan(
         *_of_engine(look.reading, resolution),
         *_of_graph(graph, resolution),
         *(adopting.findings(run, look.reading, resolution.result) if adopts else ()),
-        *([] if adopts else _of_scripts(snapshot.files(bytes(look.scripts.snapshot.archive)), resolution)),
+        *([] if adopts else _of_scripts(look, resolution, engine=None if sql.sql else look.reading.engine)),
         *([] if adopts else _of_sql(run, look.reading, resolution, sql)),
         *edited.findings(run.target.project, graph.revisions),
         *secrets_in_scripts.findings(look.scripts.snapshot),
     ]
-    return severities.worst_first(each.as_dict() for each in found)
+    listed = severities.worst_first(each.as_dict() for each in found)
+    if len(listed) <= MOST:
+        return listed
+    sentence = f"{len(listed)} findings are more than a plan keeps. The worst {MOST} are listed: split the plan."
+    return [finding.of("lint_could_not_run", run.target.label, sentence).as_dict(), *listed[:MOST]]
 
 
 def _of_reading(observation: Observation) -> Iterator[Finding]:
@@ -61,10 +67,17 @@ def _of_graph(graph: types.Graph, resolution: types.Resolution) -> Iterator[Find
             yield finding.of("not_transactional", step.path, sentence)
 
 
-def _of_scripts(contents: dict[str, bytes], resolution: types.Resolution) -> Iterator[Finding]:
+def _of_scripts(look: observing.Look, resolution: types.Resolution, *, engine: Engine | None) -> Iterator[Finding]:
+    """The rules about scripts. With ``engine`` also what they destroy, because there is no SQL that would show it."""
+    if look.scripts is None:
+        return
+    contents = snapshot.files(bytes(look.scripts.snapshot.archive))
     back = resolution.operation is Operation.ROLLBACK
     for step in resolution.steps:
-        yield from files.of_revision(contents[step.path], path=step.path, revision=step.revision, is_rollback=back)
+        source, path, revision = contents[step.path], step.path, step.revision
+        yield from files.of_revision(source, path=path, revision=revision, is_rollback=back)
+        if engine is not None:
+            yield from plain_text.of_revision(source, path=path, revision=revision, is_rollback=back, engine=engine)
 
 
 def _of_sql(

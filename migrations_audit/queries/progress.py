@@ -95,6 +95,7 @@ def next_step(
     now: datetime,
     missing: Sequence[str] = (),
     closed_by: str = "",
+    has_open_findings: bool = False,
 ) -> str:
     """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say.
 
@@ -104,6 +105,8 @@ def next_step(
     match run.run_state:
         case S.AWAITING_APPROVAL if buttons.approve:
             return "Read what will run, then approve or reject it. Your decision binds exactly this plan."
+        case S.AWAITING_APPROVAL | S.APPROVED if has_open_findings:
+            return "It goes on when the findings that the policy names are accepted, or when corrected scripts are planned."
         case S.APPROVED if missing:
             return f"The approvals do not carry a start any more; missing: {', '.join(missing)}."
         case S.APPROVED:

@@ -208,6 +208,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
             now=now,
             missing=[str(item) for item in stands.match.missing],
             closed_by=closed_by,
+            has_open_findings=any(each.blocks for each in found),
         ),
         blocked_by=blocked_by,
         opening=opening,

@@ -53,11 +53,14 @@ def test_a_plan_without_sql_says_that_no_rule_was_applied(
     portal: Portal, make_target_database: MakeTargetDatabase
 ) -> None:
     env = runnable.ONLINE_ENV.replace("if context.is_offline_mode():", "if False:")
-    place = portal.place(make_target_database("no_sql"), runnable.chain("users"), env=env)
+    place = portal.place(make_target_database("no_sql"), [runnable.Script("r1", DANGEROUS)], env=env)
 
-    (found,) = [each for each in findings(portal, place) if each["code"] == "lint_could_not_run"]
+    told = findings(portal, place)
 
+    (found,) = [each for each in told if each["code"] == "lint_could_not_run"]
     assert found["sentence"].startswith("There is no SQL of this plan, so no rule about SQL was applied.")
+    assert found["severity"] == "error"
+    assert "delete_without_where" in [each["code"] for each in told]
 
 
 def test_a_revision_that_was_edited_after_a_verified_run_is_told_on_the_next_database(

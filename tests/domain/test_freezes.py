@@ -23,7 +23,9 @@ db = pytest.mark.django_db
 
 def start(place: Place, run: MigrationRun) -> MigrationRun:
     assert run.plan is not None
-    return runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    return runs.start(
+        actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label
+    )
 
 
 @db

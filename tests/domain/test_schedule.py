@@ -33,7 +33,11 @@ def schedule(
     actor = place.actor(who) if isinstance(who, str) else who
     assert run.plan is not None
     return schedules.schedule(
-        actor=actor, number=run.number, digest=digest or run.plan.digest, at=ahead() if at is None else at
+        actor=actor,
+        number=run.number,
+        digest=digest or run.plan.digest,
+        at=ahead() if at is None else at,
+        confirm=run.target.label,
     )
 
 
@@ -256,7 +260,9 @@ def is_busy(place: Place, run: MigrationRun) -> None:
     make = make_run(place, state="approved", revision="003")
     add_person(place, "second", ("operator", ""))
     assert make.plan is not None
-    runs.start(actor=place.actor("second"), number=make.number, digest=make.plan.digest)
+    runs.start(
+        actor=place.actor("second"), number=make.number, digest=make.plan.digest, confirm=make.target.label
+    )
 
 
 def is_late(place: Place, run: MigrationRun) -> None:

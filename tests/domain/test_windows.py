@@ -34,7 +34,9 @@ NIGHTLY: dict[str, Any] = {
 
 def start(place: Place, run: MigrationRun) -> MigrationRun:
     assert run.plan is not None
-    return runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    return runs.start(
+        actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label
+    )
 
 
 def test_run_now_is_refused_where_no_window_is_open_and_the_sentence_names_the_next_opening() -> None:

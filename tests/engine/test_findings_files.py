@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import textwrap
 
 import pytest
 
-from migrations_audit.engine.findings import files, rules
+from migrations_audit.engine.findings import files, plain_text, rules
 from migrations_audit.engine.findings.finding import Finding
 from migrations_audit.severities import Severity
+from migrations_audit.states import Engine
 
 PATH = "versions/r2.py"
 
@@ -134,9 +136,12 @@ def test_for_a_rollback_it_is_an_error() -> None:
 
 
 def test_a_rule_is_told_once_with_its_lines() -> None:
-    (found,) = files.of_revision(source("op.execute(f'{a}')\n" * 9), path=PATH, revision="r2")
+    text = source("op.execute(f'{a}')\n" * 9)
 
-    assert found.sentence.startswith("r2, lines 12, 13, 14, 15, 16 and more: SQL is put together")
+    (found,) = files.of_revision(text, path=PATH, revision="r2")
+
+    digest = hashlib.sha256(text).hexdigest()[:12]
+    assert found.sentence.startswith(f"r2 (file {digest}), lines 12, 13, 14, 15, 16 and more: SQL is put together")
     assert (found.place, found.severity) == (PATH, Severity.WARNING)
 
 
@@ -151,3 +156,37 @@ def test_nothing_of_the_file_is_executed() -> None:
     text = b"raise SystemExit('executed')\n" + source(CLEAN)
 
     assert {each.code for each in files.of_revision(text, path=PATH)} == set()
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "codes"),
+    [
+        ('op.drop_table("t")', {"drop_table"}),
+        ('with op.batch_alter_table("t") as batch:\n    batch.drop_column("a")', {"drop_column"}),
+        ('op.drop_constraint("c", "t")', {"drop_object"}),
+        ('op.rename_table("t", "u")', {"renames"}),
+        ('op.execute("DELETE FROM t; DROP TABLE u")', {"delete_without_where", "drop_table"}),
+        ('op.execute(sa.text("TRUNCATE t"))', {"truncate"}),
+        ('op.execute("SELECT 1")\nop.create_table("t")', set()),
+        ("op.execute(statement)", set()),
+    ],
+)
+def test_without_sql_what_a_script_destroys_plainly_is_read_from_its_text(upgrade: str, codes: set[str]) -> None:
+    found = plain_text.of_revision(
+        source(upgrade), path=PATH, revision="r2", is_rollback=False, engine=Engine.POSTGRESQL
+    )
+
+    assert {each.code for each in found} == codes
+    assert {each.place.partition(",")[0] for each in found} <= {PATH}
+
+
+def test_without_sql_a_rollback_is_read_in_its_own_function() -> None:
+    text = source('op.execute("TRUNCATE t")', downgrade='op.drop_column("t", "a")')
+
+    found = plain_text.of_revision(text, path=PATH, revision="r2", is_rollback=True, engine=Engine.SQLITE)
+
+    assert [(each.code, each.place) for each in found] == [("drop_column", PATH)]
+
+
+def test_without_sql_a_file_that_cannot_be_read_is_told_by_the_other_rules_alone() -> None:
+    assert plain_text.of_revision(b"(", path=PATH, revision="r2", is_rollback=False, engine=Engine.SQLITE) == ()

@@ -80,7 +80,16 @@ def test_a_statement_knows_its_line_and_what_is_shown_holds_no_literal_and_is_sh
 
     assert (first.line, second.line) == (3, 5)
     assert "hunter2" not in second.shown()
-    assert len(second.shown()) == 120
+    assert len(second.shown()) == 120 + len(" (01234567)")
+
+
+def test_two_long_statements_that_differ_only_at_their_end_are_not_shown_alike() -> None:
+    tables = ", ".join(f"table_{number}" for number in range(50))
+
+    (first, second, third) = splitter.split(f"DROP TABLE {tables}, a; DROP TABLE {tables}, b; DROP TABLE {tables}, a")
+
+    assert first.shown() != second.shown()
+    assert first.shown() == third.shown()
 
 
 def test_text_of_any_kind_is_cut_without_an_error_and_in_linear_time() -> None:

@@ -49,6 +49,7 @@ TRIGGERS = [
     ("references_lock", "CREATE TABLE lines (id int, o int REFERENCES orders (id))"),
     ("references_lock", "CREATE TABLE IF NOT EXISTS lines (o int, FOREIGN KEY (o) REFERENCES shop.orders)"),
     ("lint_could_not_run", f"WITH {'(DELETE FROM orders WHERE a = 1), ' * 101} x"),
+    ("references_lock", "CREATE TABLE IF NOT EXISTS a (id int); CREATE TABLE b (o int REFERENCES a)"),
     ("do_block", "DO $$ BEGIN PERFORM 1; END $$"),
     ("drop_table", "DO $$ BEGIN IF true THEN DROP TABLE orders; END IF; END $$"),
     ("delete_without_where", "DO LANGUAGE plpgsql $x$ BEGIN DELETE FROM orders; END $x$"),

@@ -93,7 +93,7 @@ def of_revision(source: bytes, *, path: str, revision: str = "", is_rollback: bo
         return (
             finding.of("unreadable_script", path, f"{path} is nested too deeply to be read. Write it more simply."),
         )
-    return (*found, *(_told(code, path, name, lines[code]) for code in lines))
+    return (*found, *(_told(code, path, f"{name} (file {read.digest})", lines[code]) for code in lines))
 
 
 def _told(code: str, path: str, name: str, lines: list[int]) -> Finding:

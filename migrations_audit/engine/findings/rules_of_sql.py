@@ -12,8 +12,9 @@ _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTICE
 OF_THE_CHECK: Final = (
     Rule(
         "lint_could_not_run",
-        _W,
-        "The rules about SQL could not be applied, or not to all of it. Nothing is known of what they would have found.",
+        _E,
+        "The rules about SQL could not be applied, or not to all of it. Nothing is known of what they would have found. "
+        "For a single statement this is a warning.",
         "Read the scripts line by line. Have the worker repaired if the sentence says so, and plan again.",
     ),
     Rule(

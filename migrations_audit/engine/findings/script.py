@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ class Script:
 
     tree: ast.Module
     names: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
+    """The first signs of the file's SHA-256: what a finding says of a file is said of this one, and of no edited one."""
 
     def nodes(self) -> Iterator[ast.AST]:
         return ast.walk(self.tree)
@@ -45,7 +48,7 @@ def read(source: bytes) -> Script | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
-        return Script(tree, dict(_imported(tree)))
+        return Script(tree, dict(_imported(tree)), hashlib.sha256(source).hexdigest()[:12])
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

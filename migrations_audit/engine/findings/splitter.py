@@ -5,6 +5,7 @@ It never fails: text that does not end as it should is one statement to its end.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -59,16 +60,20 @@ class Statement:
         return self.words[: len(words)] == words
 
     def shown(self, longest: int = 120) -> str:
-        """The statement on one line, without comments and with a mark for every literal."""
+        """The statement on one line, without comments and with a mark for every literal.
+
+        A longer one is cut and ends with the first signs of its digest, so that no two that differ are shown alike.
+        """
         pieces = []
         for before, token in zip((None, *self.tokens), self.tokens, strict=False):
             touches = before is not None and (before.text in ("(", ".", "::") or token.text in (")", ",", ".", "::"))
             pieces.append(
                 ("" if before is None or touches else " ") + (LITERAL if token.word == LITERAL else token.text)
             )
-            if sum(map(len, pieces)) > longest:
-                return "".join(pieces)[: longest - 1] + "…"
-        return "".join(pieces)
+        whole = "".join(pieces)
+        if len(whole) <= longest:
+            return whole
+        return f"{whole[: longest - 1]}… ({hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:8]})"
 
 
 def split(sql: str, *, engine: Engine = Engine.POSTGRESQL) -> tuple[Statement, ...]:

@@ -18,6 +18,7 @@ from migrations_audit.engine.findings import alembics_own, finding, places, rule
 from migrations_audit.engine.findings.finding import Finding
 from migrations_audit.engine.findings.splitter import Statement
 from migrations_audit.errors import PortalError
+from migrations_audit.severities import Severity
 
 LONGEST_SQL: Final = 1_000_000
 LONGEST_OUTPUT: Final = 8 * 1024**2
@@ -214,7 +215,7 @@ def _not_understood(left_out: Sequence[tuple[Statement, str]], place: places.Pla
         sentence = (
             f"{statement.shown()}: squawk does not understand it ({_shortened(message)}) and applied no rule to it."
         )
-        yield finding.of("lint_could_not_run", places.at(place, statement.line), sentence)
+        yield finding.of("lint_could_not_run", places.at(place, statement.line), sentence, severity=Severity.WARNING)
 
 
 def _shortened(text: str) -> str:

@@ -118,8 +118,9 @@ def _of_references(statements: Sequence[Statement], place: places.Place) -> Iter
         name = destruction.created_table(statement)
         if not name:
             continue
-        made.add(name)
-        others = [each for each in destruction.referenced_tables(statement) if each not in made]
+        if "EXISTS" not in statement.words[:6]:  # with IF NOT EXISTS it may have been there before
+            made.add(name)
+        others = [each for each in destruction.referenced_tables(statement) if each not in made | {name}]
         if others:
             tables = ", ".join(dict.fromkeys(others))
             lock = f"making {name} takes SHARE ROW EXCLUSIVE on {tables}, whose writes wait until the commit."

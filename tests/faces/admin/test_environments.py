@@ -58,6 +58,24 @@ def test_a_form_sent_back_as_it_is_changes_nothing(sign_in: SignIn, place: peopl
     assert (place.environment.settings_version, trail.head()) == (1, before)
 
 
+def test_the_findings_that_must_be_accepted_are_chosen_with_the_policy(sign_in: SignIn, place: people.Place) -> None:
+    before = place.environment.policy_facts()["findings_must_be_accepted"]
+
+    submit(sign_in("root"), change_url(place.environment), findings_must_be_accepted="warning")
+
+    place.environment.refresh_from_db()
+    assert (before, place.environment.findings_must_be_accepted) == ("", "warning")
+    changes = trail.last("environment.changed").facts["facts"]["changed"]
+    assert changes["findings_must_be_accepted"] == {"old": "", "new": "warning"}
+
+
+def test_a_word_that_no_policy_knows_is_refused(sign_in: SignIn, place: people.Place) -> None:
+    submit(sign_in("root"), change_url(place.environment), findings_must_be_accepted="none")
+
+    place.environment.refresh_from_db()
+    assert place.environment.findings_must_be_accepted == ""
+
+
 def test_the_requirements_are_shown_as_lines(sign_in: SignIn, place: people.Place) -> None:
     shown = fields(sign_in("root"), change_url(place.environment))["requirements"]
 

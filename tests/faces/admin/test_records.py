@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from migrations_audit.models import (
     AuditEvent,
     Environment,
     Evidence,
+    FindingAcceptance,
     Membership,
     MigrationRun,
     Observation,
@@ -34,7 +36,17 @@ from tests.domain import trail
 from tests.faces.admin.conftest import SignIn
 from tests.faces.admin.pages import add_url, change_url, delete_url, list_url, text
 
-RECORDS: list[type[Model]] = [MigrationRun, Approval, Observation, Evidence, Plan, Snapshot, AuditEvent, Worker]
+RECORDS: list[type[Model]] = [
+    MigrationRun,
+    Approval,
+    Observation,
+    Evidence,
+    Plan,
+    Snapshot,
+    AuditEvent,
+    Worker,
+    FindingAcceptance,
+]
 LISTS: list[type[Model]] = [*RECORDS, Environment, Membership, Project, Target]
 
 
@@ -56,6 +68,18 @@ def a_row_of(model: type[Model], place: people.Place, run: MigrationRun) -> Mode
             expected="003",
             observed="003",
             outcome="passed",
+        )
+    if model is FindingAcceptance:
+        FindingAcceptance.objects.create(
+            project=place.project,
+            code="drop_table",
+            sentence="DROP TABLE a: A table is dropped.",
+            digest="0" * 64,
+            reason="It is empty.",
+            accepted_by=place.people["dba"],
+            accepted_by_name="dba",
+            at=run.requested_at,
+            expires_at=run.requested_at + timedelta(days=1),
         )
     row = model._default_manager.first()
     assert row is not None
@@ -133,7 +157,9 @@ def test_every_record_can_be_looked_at(
         assert 'type="submit" value="Save"' not in page.content.decode()
 
 
-@pytest.mark.parametrize("model", [MigrationRun, Approval, Observation, Evidence, Plan, Snapshot, AuditEvent])
+@pytest.mark.parametrize(
+    "model", [MigrationRun, Approval, Observation, Evidence, Plan, Snapshot, AuditEvent, FindingAcceptance]
+)
 def test_nobody_sees_records_of_an_environment_without_a_role_there(
     sign_in: SignIn, place: people.Place, run: MigrationRun, model: type[Model]
 ) -> None:

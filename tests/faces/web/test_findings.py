@@ -138,6 +138,7 @@ def test_while_one_must_be_accepted_there_is_no_button_to_approve(place: people.
     assert "Approve" not in shut.buttons
     assert "Reject" in shut.buttons
     assert "1 finding must be accepted first" in shut.part("decide")
+    assert "It goes on when the findings that the policy names are accepted" in shut.part("status")
     assert not run.approvals.exists()
     assert refused.status in (303, 409)
     assert "Approve" in visitor("dba").run(run).buttons
