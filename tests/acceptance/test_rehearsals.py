@@ -35,9 +35,7 @@ def approved_and_started(place: people.Place, run: MigrationRun) -> None:
         actor=place.actor("dev"), number=run.number, text="Tell the on-call; nothing can be taken back here."
     )
     people.approve_by_all(place, run.number, run.plan.digest)
-    runs.start(
-        actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label
-    )
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
 
 
 def change(url: str, *statements: str) -> None:

@@ -334,9 +334,7 @@ def test_an_acceptance_that_is_taken_back_shuts_the_start() -> None:
     findings.take_back(actor=place.actor("owner"), number=run.number, acceptance_id=acceptance.pk)
 
     with pytest.raises(findings.FindingsOpen):
-        runs.start(
-        actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label
-    )
+        runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
 
 
 def test_an_acceptance_that_ends_while_the_run_is_queued_has_it_refused_at_the_claim() -> None:
@@ -345,9 +343,7 @@ def test_an_acceptance_that_ends_while_the_run_is_queued_has_it_refused_at_the_c
     acceptance = accept(place, "dba", run)
     assert run.plan is not None
     approve_by_all(place, run.number, run.plan.digest)
-    runs.start(
-        actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label
-    )
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
     findings.take_back(actor=place.actor("owner"), number=run.number, acceptance_id=acceptance.pk)
 
     claimed = attempts.claim(actor=WORKER, number=run.number)

@@ -260,9 +260,7 @@ def is_busy(place: Place, run: MigrationRun) -> None:
     make = make_run(place, state="approved", revision="003")
     add_person(place, "second", ("operator", ""))
     assert make.plan is not None
-    runs.start(
-        actor=place.actor("second"), number=make.number, digest=make.plan.digest, confirm=make.target.label
-    )
+    runs.start(actor=place.actor("second"), number=make.number, digest=make.plan.digest, confirm=make.target.label)
 
 
 def is_late(place: Place, run: MigrationRun) -> None:

@@ -15,7 +15,8 @@ from tests.faces.api.caller import Answer, Caller
 
 def body(run: MigrationRun, *, hours: float = 2) -> dict[str, str]:
     assert run.plan is not None
-    return {"digest": run.plan.digest, "at": (database_now() + timedelta(hours=hours)).isoformat()}
+    at = (database_now() + timedelta(hours=hours)).isoformat()
+    return {"digest": run.plan.digest, "at": at, "confirm_target": run.target.label}
 
 
 def schedule(caller: Caller, run: MigrationRun, **changes: object) -> Answer:

@@ -14,7 +14,18 @@ from tests.faces.commands.conftest import Ended, Run
 def schedule(run: Run, made: MigrationRun, *, person: str = "operator", at: str = "") -> Ended:
     assert made.plan is not None
     time = at or (database_now() + timedelta(hours=2)).isoformat()
-    return run("schedule_run", "--as", person, made.number, "--digest", made.plan.digest, "--at", time)
+    return run(
+        "schedule_run",
+        "--as",
+        person,
+        made.number,
+        "--digest",
+        made.plan.digest,
+        "--at",
+        time,
+        "--confirm-target",
+        made.target.label,
+    )
 
 
 def test_a_run_is_scheduled_and_taken_off(place: people.Place, run: Run) -> None:

@@ -69,7 +69,7 @@ def test_an_operator_schedules_a_run_and_takes_it_off(place: people.Place, visit
     assert "Take off the schedule" not in operator.run(run).buttons
     at = typed(2)
 
-    answer = operator.press(run, "schedule", at=at)
+    answer = operator.press(run, "schedule", confirm_target=run.target.label, at=at)
 
     assert (answer.status, answer.location) == (303, f"/runs/{run.number}/")
     words = operator.run(run).words
@@ -93,7 +93,10 @@ def test_a_time_that_cannot_be_is_told_at_the_form_and_nothing_typed_is_lost(
     run = people.make_run(place, state="approved")
     operator = visitor("operator")
 
-    nonsense, passed = operator.press(run, "schedule", at="tomorrow"), operator.press(run, "schedule", at=typed(-2))
+    nonsense, passed = (
+        operator.press(run, "schedule", confirm_target=run.target.label, at="tomorrow"),
+        operator.press(run, "schedule", at=typed(-2)),
+    )
 
     assert (nonsense.status, passed.status) == (400, 400)
     assert "Give a date and a time in UTC" in nonsense.part("decide")
@@ -106,7 +109,7 @@ def test_a_time_outside_of_the_windows_is_told_with_the_next_opening(place: peop
     windowing.opens_in(place.environment, 3)
     operator = visitor("operator")
 
-    operator.press(run, "schedule", at=typed(1))
+    operator.press(run, "schedule", confirm_target=run.target.label, at=typed(1))
 
     assert "The next opening is" in operator.said()
     assert not events("run.scheduled")
@@ -117,9 +120,9 @@ def test_who_does_not_operate_has_no_such_button_and_is_refused(place: people.Pl
     dba = visitor("dba")
 
     assert "Schedule" not in dba.run(run).buttons
-    assert dba.press(run, "schedule", at=typed(2)).status == 403
+    assert dba.press(run, "schedule", confirm_target=run.target.label, at=typed(2)).status == 403
     assert dba.press(run, "unschedule").status == 403
-    assert Visitor(None).press(run, "schedule", at=typed(2)).status == 302
+    assert Visitor(None).press(run, "schedule", confirm_target=run.target.label, at=typed(2)).status == 302
     assert MigrationRun.objects.get(number=run.number).scheduled_at is None
 
 
