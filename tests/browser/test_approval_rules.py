@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 LOOKS = ((1280, "light"), (1280, "dark"), (320, "light"), (320, "dark"))
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
-SETTLED = "Promise.all(document.getAnimations().map((each) => each.finished))"
+SETTLED = "Promise.all(document.getAnimations().map((each) => each.finished.catch(() => null)))"
 """Colours go over to those of another scheme within moments; what is in between is nobody's."""
 
 

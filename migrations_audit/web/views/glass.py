@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
 from migrations_audit.access import actor_of
@@ -15,6 +15,7 @@ from migrations_audit.web import pages
 from migrations_audit.web.views import runs
 
 
+@sensitive_variables("given")
 @sensitive_post_parameters("password")
 @require_POST
 def break_glass(request: HttpRequest, number: int) -> HttpResponse:

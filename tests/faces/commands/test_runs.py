@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import get_commands
 
-from migrations_audit.actions import attempts
+from migrations_audit.actions import attempts, glass
 from migrations_audit.actions.attempts import Line
 from migrations_audit.judgement import Judgement
 from migrations_audit.models import MigrationRun
@@ -175,3 +175,20 @@ def test_there_is_no_command_that_decides() -> None:
 
     assert "request_run" in own
     assert not [name for name in own if any(verb in name for verb in ("approve", "reject", "decide"))]
+
+
+def test_a_run_that_was_started_without_approval_says_so(place: people.Place, run: Run) -> None:
+    chief = people.add_person(place, "chief", ("administrator", ""), ("operator", ""))
+    made = people.make_run(place, state="awaiting_approval")
+    assert made.plan is not None
+    glass.break_glass(
+        actor=chief,
+        number=made.number,
+        digest=made.plan.digest,
+        why_now="Sign-in answers 500 since 02:10.",
+        why_not_approved="Nobody answers the phone.",
+        password=people.PASSWORD,
+        confirm=place.target.label,
+    )
+
+    assert "WITHOUT APPROVAL: started by chief at" in run("show_run", "--as", "viewer", made.number).out

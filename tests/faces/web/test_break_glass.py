@@ -114,4 +114,25 @@ def test_the_review_stays_open_until_somebody_else_signs_it(
     assert "nobody else has signed the review" not in visitor("viewer").get("/").words
     assert "auditor at" in visitor("viewer").run(run).words
     assert "Read the log and the evidence; nothing odd." in visitor("viewer").run(run).words
-    assert "Started without approval by chief" in visitor("viewer").run(run).words
+    ended = visitor("viewer").run(run).words
+    assert "Started without approval by chief" in ended
+    assert "What was started without approval" in ended
+    assert "What was approved" not in ended
+
+
+def test_the_list_of_runs_finds_them_and_those_that_nobody_has_reviewed(
+    place: people.Place, visitor: VisitorOf, chief: Visitor
+) -> None:
+    quiet = people.finish(place, people.make_run(place, state="running"))
+    run = people.make_run(place, state="awaiting_approval")
+    chief.press(run, "break-glass", **GIVEN)
+    auditor, runs = visitor("auditor"), "/migrations_audit/migrationrun/?without_approval="
+
+    def listed(which: str) -> set[int]:
+        page = auditor.get(runs + which).source
+        return {each.number for each in (quiet, run) if f"/runs/{each.number}/" in page}
+
+    assert (listed("yes"), listed("open"), listed("no")) == ({run.number}, {run.number}, {quiet.number})
+    people.finish(place, attempts.claim(actor=people.WORKER, number=run.number))
+    auditor.press(run, "review", comment="Read the log and the evidence; nothing odd.")
+    assert (listed("yes"), listed("open")) == ({run.number}, set())
