@@ -17,11 +17,21 @@ from migrations_audit import remotes, sealing
 from migrations_audit.errors import PortalError
 
 APP: Final = "migrations_audit"
-APPEND_ONLY: Final = ("auditevent", "observation", "evidence", "catalog", "snapshot", "plan", "logline")
+APPEND_ONLY: Final = (
+    "auditevent",
+    "observation",
+    "evidence",
+    "catalog",
+    "snapshot",
+    "plan",
+    "logline",
+    "revisiondelta",
+)
 GUARDS: Final = frozenset(
     {f"{table}_append_only" for table in APPEND_ONLY}
-    | {f"{table}_never_emptied" for table in (*APPEND_ONLY, "migrationrun", "approval")}
-    | {"auditevent_check_link", "migrationrun_check", "migrationrun_keep", "approval_check", "approval_keep"}
+    | {f"{table}_never_emptied" for table in (*APPEND_ONLY, "migrationrun", "approval", "rehearsal")}
+    | {f"{table}_{what}" for table in ("migrationrun", "approval", "rehearsal") for what in ("check", "keep")}
+    | {"auditevent_check_link"}
 )
 """The triggers that make a record a record. tests/project/test_system_checks.py compares them with the database's."""
 

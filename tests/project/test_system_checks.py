@@ -46,7 +46,7 @@ def test_a_trigger_that_was_dropped_or_switched_off_is_named() -> None:
 @pytest.mark.django_db
 def test_a_database_that_is_still_to_be_migrated_is_let_through() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'migrations_audit' AND name = '0002_guards'")
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'migrations_audit' AND name >= '0002'")
         cursor.execute("DROP TRIGGER plan_append_only ON migrations_audit_plan")
 
     assert checks.check_guards(databases=["default"]) == []
