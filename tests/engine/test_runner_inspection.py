@@ -25,8 +25,8 @@ SCRIPTS = [
     runnable.Script("r1", 'op.execute("CREATE TABLE made (id int)")\nop.execute("SELECT * FROM big")'),
     runnable.Script(
         "r2",
-        'op.execute("ALTER TABLE big ALTER COLUMN id TYPE bigint")\n'
         'op.execute("CREATE INDEX big_note ON big (note)")\n'
+        'op.execute("ALTER TABLE big ALTER COLUMN id TYPE bigint")\n'
         "op.execute(\"ALTER TABLE big ADD CONSTRAINT pw CHECK (note <> 'password=hunter22')\")\n"
         'op.execute("TRUNCATE gone")\nop.execute("DROP TABLE gone")',
         "r1",
@@ -101,7 +101,9 @@ def test_locks_rewrites_and_changes_are_seen_with_every_driver(tmp_path: Path, t
     assert ("AccessExclusiveLock", "public.big") in locks
     assert rewrites == ["public.big"]
     assert ("ShareLock", "public.big") in told["CREATE INDEX big_note ON big"][0]
-    assert told["TRUNCATE gone"] == ({("AccessExclusiveLock", "public.gone")}, [])
+    locks, rewrites = told["TRUNCATE gone"]
+    assert ("AccessExclusiveLock", "public.gone") in locks
+    assert rewrites == []
     assert "table public.made" in {change.key for change in first.changes}
     assert {str(change) for change in second.changes} >= {
         "~ column public.big.id",
