@@ -17,13 +17,23 @@ from migrations_audit import remotes, sealing
 from migrations_audit.errors import PortalError
 
 APP: Final = "migrations_audit"
-APPEND_ONLY: Final = ("auditevent", "observation", "evidence", "catalog", "snapshot", "plan", "logline", "glassreview")
+APPEND_ONLY: Final = (
+    "auditevent",
+    "observation",
+    "evidence",
+    "catalog",
+    "snapshot",
+    "plan",
+    "logline",
+    "revisiondelta",
+    "glassreview",
+)
+CHECKED: Final = ("migrationrun", "approval", "rehearsal", "findingacceptance")
 GUARDS: Final = frozenset(
     {f"{table}_append_only" for table in APPEND_ONLY}
-    | {f"{table}_never_emptied" for table in (*APPEND_ONLY, "migrationrun", "approval", "findingacceptance")}
-    | {"auditevent_check_link", "migrationrun_check", "migrationrun_keep", "approval_check", "approval_keep"}
-    | {"findingacceptance_check", "findingacceptance_keep"}
-    | {"migrationrun_glass", "glassreview_check"}
+    | {f"{table}_never_emptied" for table in (*APPEND_ONLY, *CHECKED)}
+    | {f"{table}_{what}" for table in CHECKED for what in ("check", "keep")}
+    | {"auditevent_check_link", "migrationrun_glass", "glassreview_check"}
 )
 """The triggers that make a record a record. tests/project/test_system_checks.py compares them with the database's."""
 

@@ -178,7 +178,10 @@ def _resend_rehearsals() -> None:
     now = database_now()
     for rehearsal in rehearsals.due_again(now=now, later_than=now - timedelta(seconds=2 * settings.PORTAL_RESEND_S)):
         with transaction.atomic():
-            Rehearsal.objects.open().filter(pk=rehearsal.pk).update(dispatched_at=now)
+            mine = Rehearsal.objects.open().select_for_update(no_key=True, skip_locked=True, of=("self",))
+            if mine.filter(pk=rehearsal.pk).first() is None:
+                continue
+            Rehearsal.objects.filter(pk=rehearsal.pk).update(dispatched_at=now)
             queue = rehearsal.run.target.environment.queue
             dispatch.after_commit(dispatch.Wake.REHEARSE, queue=queue, rehearsal_id=rehearsal.pk)
 

@@ -12,6 +12,8 @@ from migrations_audit.models import MigrationRun, Rehearsal, Tier
 from migrations_audit.states import Grade, Operation, Outcome, RehearsalDemand, RunState
 
 SIGNS = {"+": "added", "~": "changed", "-": "removed"}
+HEAVY = ("steps", "delta", "differences", "problems", "findings", "impact")
+"""What is shown of one rehearsal only, and may be large."""
 STATES = (RunState.AWAITING_APPROVAL, RunState.APPROVED)
 
 
@@ -44,6 +46,11 @@ class Rehearsed:
         return ", ".join(f"{found[sign]} {word}" for sign, word in SIGNS.items() if found[sign]) or "nothing"
 
     @property
+    def unlike(self) -> Sequence[str]:
+        """Where the copy was not like its target, and what its server refused."""
+        return [*self.shown.problems, *self.shown.differences] if self.shown else []
+
+    @property
     def forecast(self) -> Sequence[Mapping[str, Any]]:
         entries: Sequence[Mapping[str, Any]] = self.shown.impact.get("forecast", []) if self.shown else []
         return entries
@@ -57,15 +64,16 @@ def of_run(
     run: MigrationRun, *, decides: bool, starts: bool, is_requester: bool, has_approvals: bool, now: datetime
 ) -> Rehearsed:
     """The rehearsals of a run for one person."""
-    rows = list(run.rehearsals.order_by("-pk")[:20]) if run.plan_id else []
+    rows = list(run.rehearsals.defer(*HEAVY).order_by("-pk")[:20]) if run.plan_id else []
     ended = [row for row in rows if row.has_ended]
+    shown = run.rehearsals.get(pk=ended[0].pk) if ended else None
     waits = run.run_state in STATES and run.operation != Operation.ADOPT
     is_open = bool(rows) and not rows[0].has_ended
     return Rehearsed(
         newest=rows[0] if rows else None,
-        shown=ended[0] if ended else None,
+        shown=shown,
         earlier=ended[1:],
-        missing=_missing(run, ended[0] if ended else None, now=now) if waits else "",
+        missing=_missing(run, shown, now=now) if waits else "",
         may_ask=waits and not is_open and (decides or starts or is_requester),
         may_write_runbook=waits and (decides or starts or is_requester) and not has_approvals,
         needs_runbook=waits and _needs_runbook(run, ended[0] if ended else None),

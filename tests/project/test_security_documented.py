@@ -11,7 +11,7 @@ import pytest
 
 from tests.project.sources import ROOT
 
-COUNT = 80
+COUNT = 84
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 REASON = re.compile(r"(?:No test|Open): .{20,}")
 

@@ -93,7 +93,10 @@ def make(
     try:
         _dump(source, scratch, dump, application_name)
         url = _database(scratch, source, role, name)
-        problems = [*_extensions(scratch, url, reading), *_restore(url, scratch, dump)]
+        schemas, problems = _extensions(scratch, url, reading)
+        # The schema of an extension is there before the dump makes it.
+        expected = {f'schema "{name}" already exists' for name in schemas}
+        problems += [problem for problem in _restore(url, scratch, dump) if problem not in expected]
     finally:
         dump.unlink(missing_ok=True)
     if reading.revisions:
@@ -273,9 +276,13 @@ def _database(scratch: Scratch, source: TargetUrl, role: _Role, name: str) -> Ta
     return replace(owner, database=source.database, user=source.user, password=password)
 
 
-def _extensions(scratch: Scratch, url: TargetUrl, reading: Reading) -> list[str]:
-    """Make the target's extensions as the server's owner: the migrating role may not, and could not drop them either."""
-    problems = []
+def _extensions(scratch: Scratch, url: TargetUrl, reading: Reading) -> tuple[set[str], list[str]]:
+    """Make the target's extensions as the server's owner: the migrating role may not, and could not drop them either.
+
+    Returns the schemas that were made for them, and what the server refused.
+    """
+    schemas: set[str] = set()
+    problems: list[str] = []
     with _as_owner(scratch, url.database) as connection:
         for key, definition in reading.catalog.body.items():
             found = re.fullmatch(r'extension ("?)(.+)\1', key)
@@ -285,6 +292,7 @@ def _extensions(scratch: Scratch, url: TargetUrl, reading: Reading) -> list[str]
             try:
                 with connection.transaction():
                     if schema[2] not in ("public", "pg_catalog"):
+                        schemas.add(schema[2])
                         connection.execute(
                             sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
                                 sql.Identifier(schema[2]), sql.Identifier(url.user)
@@ -297,7 +305,7 @@ def _extensions(scratch: Scratch, url: TargetUrl, reading: Reading) -> list[str]
                     )
             except psycopg.Error as error:
                 problems.append(f"extension {found[2]}: {_words(error)}")
-    return problems
+    return schemas, problems
 
 
 def _names(search_path: str) -> list[str]:

@@ -45,6 +45,8 @@ def test_the_schema_lists_the_endpoints(schema: dict[str, Any]) -> None:
         ("POST", "/api/v1/runs/{number}/cancel"),
         ("POST", "/api/v1/runs/{number}/verify-again"),
         ("POST", "/api/v1/runs/{number}/withdraw"),
+        ("POST", "/api/v1/runs/{number}/rehearse"),
+        ("GET", "/api/v1/runs/{number}/rehearsals"),
         ("GET", "/api/v1/runs/{number}/log"),
         ("GET", "/api/v1/runs/{number}/findings"),
         ("GET", "/api/v1/runs/{number}/evidence"),

@@ -1,0 +1,167 @@
+"""What a change would meet on its target now: read from a real server, with what a role may not see left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from migrations_audit.engine import impact
+from migrations_audit.engine.impact import Impact
+from migrations_audit.engine.session import CannotRead
+from migrations_audit.engine.urls import TargetUrl
+from tests.engine.conftest import MakeRole
+from tests.engine.database import Database
+
+
+def read(url: TargetUrl, *names: str) -> Impact:
+    return impact.read(url, names=names, application_name="opsportal:test")
+
+
+def held_by(found: Impact) -> list[dict[str, Any]]:
+    return [row for row in found.holders if row["program"] == "holder"]
+
+
+def test_sizes_and_rows_are_read_largest_first(database: Database) -> None:
+    database.run(
+        "CREATE TABLE small (id int)",
+        'CREATE TABLE "Large.one" (v text)',
+        "INSERT INTO \"Large.one\" SELECT repeat('x', 500) FROM generate_series(1, 1000)",
+        'ANALYZE "Large.one"',
+    )
+
+    found = read(database.url, "public.small", 'public."Large.one"')
+
+    assert [row["name"] for row in found.relations] == ['public."Large.one"', "public.small"]
+    large, small = found.relations
+    assert (large["rows"], large["never_analyzed"]) == (1000, False)
+    assert large["bytes"] > 500_000
+    assert (small["rows"], small["never_analyzed"]) == (0, True)
+    assert found.at
+
+
+def test_a_relation_that_is_gone_is_left_out(database: Database) -> None:
+    assert read(database.url, "public.gone", 'nowhere."x"').relations == []
+
+
+def test_who_works_with_a_table_is_named_with_the_lock_and_the_age_of_the_transaction(database: Database) -> None:
+    database.run("CREATE TABLE busy (id int)", "CREATE TABLE idle (id int)")
+    with database.connect(application_name="holder") as holder, holder.transaction():
+        holder.execute("UPDATE busy SET id = 1")
+
+        found = read(database.url, "public.busy", "public.idle")
+
+        (row,) = held_by(found)
+        assert (row["relation"], row["mode"], row["pid"]) == (
+            "public.busy",
+            "RowExclusiveLock",
+            holder.info.backend_pid,
+        )
+        assert row["transaction_s"] >= 0
+        assert row["state"] == "idle in transaction"
+        assert found.sees_others
+
+
+def test_a_long_transaction_is_told_even_if_it_holds_nothing_asked_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(impact, "LONG_S", 0)
+    with database.connect(application_name="holder") as holder, holder.transaction():
+        holder.execute("SELECT 1")
+
+        found = read(database.url)
+
+        assert [row["pid"] for row in found.long if row["program"] == "holder"] == [holder.info.backend_pid]
+
+
+def test_a_dump_is_told_however_young_it_is(database: Database) -> None:
+    with database.connect(application_name="pg_dump") as dump, dump.transaction():
+        dump.execute("SELECT 1")
+
+        assert [row["pid"] for row in read(database.url).long] == [dump.info.backend_pid]
+
+
+def test_a_role_that_may_not_see_others_says_so(make_role: MakeRole, database: Database) -> None:
+    role = make_role()
+    database.run("CREATE TABLE busy (id int)")
+    with database.connect(application_name="holder") as holder, holder.transaction():
+        holder.execute("UPDATE busy SET id = 4711")
+
+        found = read(database.as_role(role), "public.busy")
+
+        assert not found.sees_others
+        assert not any("4711" in row["query"] for row in found.holders)
+
+
+def test_odd_words_of_others_are_made_fit_to_show(database: Database) -> None:
+    database.run("CREATE TABLE busy (id int)")
+    with database.connect(application_name="holder") as holder, holder.transaction():
+        holder.execute("LOCK TABLE busy /* \x1b[2J \u202e */ IN SHARE MODE")
+
+        (row,) = held_by(read(database.url, "public.busy"))
+
+        assert "\x1b" not in row["query"]
+        assert "\\u202e" in row["query"]
+
+
+def test_no_more_holders_are_told_than_fit_a_page(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impact, "MOST", 2)
+    database.run("CREATE TABLE busy (id int)")
+    holders = [database.connect(application_name="holder") for _ in range(4)]
+    try:
+        for each in holders:
+            each.execute("BEGIN")
+            each.execute("SELECT * FROM busy")
+
+        assert len(read(database.url, "public.busy").holders) == 2
+    finally:
+        for each in holders:
+            each.close()
+
+
+def test_a_table_that_is_locked_away_does_not_hold_up_the_reading_for_long(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(impact, "STATEMENT_TIMEOUT_MS", 500)
+    database.run("CREATE TABLE busy (id int)")
+    with database.connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE busy IN ACCESS EXCLUSIVE MODE")
+
+        with pytest.raises(CannotRead) as caught:
+            read(database.url, "public.busy")
+
+    assert caught.value.code == "timeout"
+
+
+def test_the_target_is_only_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impact, "_SEES_OTHERS", "CREATE TABLE written (id int)")
+
+    with pytest.raises(CannotRead, match="read-only"):
+        read(database.url)
+
+    with database.connect() as connection:
+        assert connection.execute("SELECT to_regclass('written')").fetchone() == (None,)
+
+
+def test_a_target_that_does_not_answer_is_told_without_its_password(database: Database) -> None:
+    gone = TargetUrl(driver="", host="127.0.0.1", port=1, database="x", user="y", password="swordfish")
+
+    with pytest.raises(CannotRead) as caught:
+        read(gone)
+
+    assert "swordfish" not in caught.value.message
+
+
+def test_a_hostile_function_of_the_target_is_not_called(database: Database) -> None:
+    database.run(
+        "CREATE TABLE trapped (id int)",
+        "CREATE FUNCTION greatest_trap() RETURNS int LANGUAGE sql AS 'INSERT INTO trapped VALUES (1) RETURNING 1'",
+        "CREATE FUNCTION to_regclass(varchar) RETURNS regclass LANGUAGE sql AS 'SELECT greatest_trap()::oid::regclass'",
+        "ALTER ROLE CURRENT_USER IN DATABASE " + f'"{database.url.database}"' + " SET search_path = public, pg_catalog",
+    )
+
+    read(database.url, "public.trapped")
+
+    with psycopg.connect(**database.url.connect_arguments()) as connection:
+        assert connection.execute("SELECT count(*) FROM public.trapped").fetchone() == (0,)

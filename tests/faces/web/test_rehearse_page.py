@@ -1,0 +1,272 @@
+"""The rehearsal on the run page: what it shows in each state, who may ask for one, and what hostile text becomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from migrations_audit.actions import rehearsals
+from migrations_audit.models import MigrationRun, Rehearsal
+from migrations_audit.states import Outcome
+from tests import people
+from tests.domain import rehearsed, trail
+from tests.faces.web.test_hostile_text import ANSI, BIDI, SCRIPT
+from tests.faces.web.visitor import Visitor, VisitorOf
+
+FORECAST = {
+    "revision": "003",
+    "statement": "ALTER TABLE users ADD note text",
+    "mode": "AccessExclusiveLock",
+    "relation": "public.users",
+    "rewritten": True,
+    "bytes": 8_192,
+    "held_by": 1,
+    "sentence": "AccessExclusive on public.users (8.0 kB, about 10 rows).",
+    "weight": [4, 1, 0, 8_192],
+}
+STEP: dict[str, Any] = {
+    "revision": "003",
+    "message": "add notes",
+    "direction": "upgrade",
+    "ms": 12,
+    "ended": True,
+    "autocommit_blocks": 1,
+    "statements": [
+        {
+            "text": "ALTER TABLE users ADD note text",
+            "ms": 3,
+            "rowcount": -1,
+            "failed": False,
+            "in_autocommit": False,
+            "locks": [["AccessExclusiveLock", "public.users"]],
+            "rewrites": ["public.users"],
+        }
+    ],
+    "more_statements": 7,
+    "changes": ["+ column public.users.note: text"],
+    "grade": "lossy",
+    "reasons": ["The downgrade removes what was written since: column public.users.note."],
+}
+IMPACT: dict[str, Any] = {
+    "relations": [],
+    "holders": [],
+    "long": [
+        {"pid": 7, "user": "app", "program": "psql", "state": "active", "query": "SELECT ?", "transaction_s": 99.0}
+    ],
+    "standbys": [{"name": "second", "state": "streaming", "sync": "async", "lag_s": 3.0}],
+    "sees_others": False,
+    "at": "2026-11-28 12:00:00",
+    "problem": "",
+    "forecast": [FORECAST],
+}
+
+
+def awaiting(place: people.Place) -> MigrationRun:
+    return people.make_run(place, state="awaiting_approval")
+
+
+def passed(place: people.Place, run: MigrationRun, **more: Any) -> Rehearsal:
+    values = {"grade": "lossy", "steps": [STEP], "impact": IMPACT, "server_version": "18.1"} | more
+    return rehearsed.ended(place, run, Outcome.PASSED, **values)
+
+
+def shown(visitor: Visitor, run: MigrationRun) -> str:
+    return visitor.run(run).part("rehearsal")
+
+
+def test_a_plan_without_one_says_so(place: people.Place, visitor: VisitorOf) -> None:
+    words = shown(visitor("dba"), awaiting(place))
+
+    assert "This plan was not rehearsed." in words
+
+
+def test_one_that_waits_names_the_queue_and_who_asked(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    rehearsals.ask(actor=place.actor("dba"), number=run.number)
+
+    words = shown(visitor("viewer"), run)
+
+    assert "Waits for a worker of target-production , asked for by dba" in words
+
+
+def test_one_that_runs_names_its_worker(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    rehearsed.claimed(place, run)
+
+    page = visitor("dba").run(run)
+
+    assert "worker@test plays this plan on a throw-away copy of market/production/main" in page.part("rehearsal")
+    assert "Rehearse" not in page.buttons
+
+
+def test_one_that_passed_shows_grades_locks_changes_and_sql(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    passed(place, run)
+
+    words = shown(visitor("viewer"), run)
+
+    for piece in (
+        "column public.users.note",
+        "AccessExclusive on public.users (8.0 kB, about 10 rows).",
+        "session 7 of app",
+        "second (streaming",
+        "grant it pg_read_all_stats",
+        "+ column public.users.note: text",
+        "ALTER TABLE users ADD note text;",
+        "7 more statements are not kept.",
+        "Works outside a transaction in part",
+        "PostgreSQL 18.1, a private server that is gone again",
+    ):
+        assert piece in words, piece
+
+
+def test_one_that_failed_says_where(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    statement = {**STEP["statements"][0], "failed": True}
+    steps = [{**STEP, "ended": False, "grade": "", "reasons": [], "statements": [statement]}]
+    rehearsed.ended(place, run, Outcome.FAILED, sentence="The plan failed on the copy in 003: no.", steps=steps)
+
+    words = shown(visitor("viewer"), run)
+
+    assert "The plan failed on the copy in 003: no." in words
+    assert "did not come to its end" in words
+    assert "-- failed" in words
+
+
+def test_one_that_could_not_run_says_why_and_shows_where_the_copy_differs(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = awaiting(place)
+    rehearsed.ended(
+        place,
+        run,
+        Outcome.COULD_NOT_RUN,
+        sentence="No extension.",
+        steps=[],
+        problems=["extension x: no"],
+        differences=["- extension x"],
+    )
+
+    words = shown(visitor("viewer"), run)
+
+    assert "could not run" in words
+    for piece in ("No extension.", "extension x: no", "- extension x", "(2)"):
+        assert piece in words, piece
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_has_a_page(place: people.Place, visitor: VisitorOf, outcome: Outcome) -> None:
+    run = awaiting(place)
+    rehearsed.ended(place, run, outcome, steps=[], impact={})
+
+    assert "It " in shown(visitor("viewer"), run)
+
+
+def test_what_the_policy_misses_is_told_before_anybody_presses(place: people.Place, visitor: VisitorOf) -> None:
+    place.environment.rehearsal = "passed"
+    place.environment.save(update_fields=["rehearsal"])
+    run = awaiting(place)
+    taken = rehearsals.claim(actor=people.WORKER, rehearsal_id=run.rehearsals.get().pk)
+    assert taken is not None
+
+    assert "demands a rehearsal before anybody approves" in shown(visitor("dba"), run)
+
+
+def test_hostile_text_is_only_text_and_made_visible(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    hostile = SCRIPT + BIDI + ANSI
+    statement = {**STEP["statements"][0], "text": hostile, "rewrites": [hostile]}
+    passed(
+        place,
+        run,
+        sentence=hostile,
+        steps=[{**STEP, "message": hostile, "reasons": [hostile], "changes": [hostile], "statements": [statement]}],
+        problems=[hostile],
+        differences=[hostile],
+        impact={
+            **IMPACT,
+            "problem": hostile,
+            "forecast": [{**FORECAST, "sentence": hostile, "statement": hostile}],
+            "long": [{**IMPACT["long"][0], "user": hostile, "program": hostile, "state": hostile, "query": hostile}],
+            "standbys": [{**IMPACT["standbys"][0], "name": hostile}],
+        },
+    )
+
+    page = visitor("dba").run(run)
+
+    assert SCRIPT not in page.source
+    assert page.words.count(SCRIPT) >= 10
+    for sign in ("\u202e", "\x1b", "\x07"):
+        assert sign not in page.source
+    assert "\\u202e" in page.source
+
+
+# --- asking ---
+
+
+@pytest.mark.parametrize("name", ["dba", "operator", "dev"])
+def test_those_who_may_see_the_button_and_press_it(place: people.Place, visitor: VisitorOf, name: str) -> None:
+    run = awaiting(place)
+    person = visitor(name)
+
+    assert "Rehearse" in person.run(run).buttons
+    answer = person.press(run, "rehearse")
+
+    assert (answer.status, answer.location) == (303, f"/runs/{run.number}/")
+    assert f"A worker was asked to rehearse the plan of Run {run.number}" in person.said()
+    assert run.rehearsals.get().asked_by_name == name
+    assert trail.of_run(run)[-1] == "run.rehearsal_asked"
+
+
+@pytest.mark.parametrize("name", ["viewer", "auditor"])
+def test_those_who_may_not_see_no_button_and_get_403(place: people.Place, visitor: VisitorOf, name: str) -> None:
+    run = awaiting(place)
+    person = visitor(name)
+
+    assert "Rehearse" not in person.run(run).buttons
+    assert person.client.post(f"/runs/{run.number}/rehearse").status_code == 403
+
+    assert not run.rehearsals.exists()
+    trail.denied(verb="rehearsals.ask", code="missing_role")
+
+
+def test_an_outsider_gets_404(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+
+    assert visitor("outsider").client.post(f"/runs/{run.number}/rehearse").status_code == 404
+
+
+def test_asking_takes_a_post_and_the_pages_own_token(place: people.Place) -> None:
+    run = awaiting(place)
+    careful = Visitor(place.people["dba"], checks_csrf=True)
+
+    assert careful.client.post(f"/runs/{run.number}/rehearse").status_code == 403
+    assert careful.client.get(f"/runs/{run.number}/rehearse").status_code == 405
+    assert not run.rehearsals.exists()
+
+
+def test_who_asks_twice_is_told_in_a_sentence(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    dba = visitor("dba")
+    dba.press(run, "rehearse")
+    dba.said()
+
+    dba.press(run, "rehearse")
+
+    assert "is waiting or running. Wait for what it shows." in dba.said()
+    assert run.rehearsals.count() == 1
+
+
+def test_a_page_costs_the_same_however_many_rehearsals_there_were(
+    place: people.Place, visitor: VisitorOf, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    run = awaiting(place)
+    for _ in range(4):
+        passed(place, run)
+    dba = visitor("dba")
+    dba.run(run)
+
+    with django_assert_max_num_queries(60):
+        assert "Earlier rehearsals of this plan (3)" in dba.run(run).part("rehearsal")
