@@ -13,7 +13,7 @@ from tests.faces.web.visitor import Visitor, VisitorOf, events, plan_of
 PAGES = ("run", "live", "log", "log_file", "target", "audit", "events")
 POSTS = (
     *("approve", "reject", "take_back", "withdraw", "start", "cancel"),
-    *("verify_again", "close_unknown", "accept_leftovers"),
+    *("verify_again", "close_unknown", "accept_leftovers", "accept_finding", "take_back_finding"),
     *("check", "upgrade", "rollback", "adopt", "forget", "audit_export"),
 )
 
