@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -257,7 +258,12 @@ def test_the_fragment_is_made_of_the_parts_of_the_page(place: people.Place, visi
     assert "<html" not in fragment.source
     for region in ("status", "decide", "approvals", "trail"):
         assert len(fragment.section(region)) > 20
-        assert fragment.section(region) == page.section(region)
+        assert _at_any_moment(fragment.section(region)) == _at_any_moment(page.section(region))
+
+
+def _at_any_moment(words: str) -> str:
+    """The same a second later: the two were not asked for at once."""
+    return re.sub(r"\d+ s ago", "… s ago", words)
 
 
 def test_the_fragment_does_not_read_the_scripts_again(
