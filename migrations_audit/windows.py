@@ -18,7 +18,8 @@ from migrations_audit.errors import Invalid
 from migrations_audit.wallclock import Schedule, check_cron, check_zone, said
 
 LOOKS_AHEAD: Final = timedelta(days=400)
-MOST_STEPS: Final = 500
+MOST_LOOKS: Final = 2_000
+"""At single windows in one search. A calendar for people takes a few; what takes more is answered as far as was looked."""
 LONGEST: Final = timedelta(days=31)
 NOTHING: Final = timedelta(0)
 
@@ -77,33 +78,48 @@ def check(window: Window, *, lasts: timedelta = NOTHING) -> None:
         )
 
 
+def fault_of(window: Window) -> str:
+    """Why a window that was stored once cannot be read any more, as after an update of the zones; empty when it can."""
+    try:
+        check_cron(window.cron)
+        check_zone(window.time_zone)
+    except Invalid as error:
+        return error.message
+    return ""
+
+
 def verdict(windows: Iterable[Window], *, now: datetime, lasts: timedelta = NOTHING) -> Opening:
-    """Whether a run that may last as long as ``lasts`` may start at ``now``, and what comes next."""
+    """Whether a run that may last as long as ``lasts`` may start at ``now``, and what comes next.
+
+    A window that cannot be read closes: nobody knows what it would have said.
+    """
     watch = _Watch(tuple(windows), lasts)
+    for window in watch.windows:
+        if fault := fault_of(window):
+            sentence = (
+                f"Closed: the {window.name} in {window.time_zone} cannot be read, so it counts as closed. {fault}"
+            )
+            return Opening(False, sentence)
     closing = watch.closing(now)
     if closing is None:
         return _opened(watch, now)
     opening = watch.opening(now)
     until = watch.end(closing, now) if closing.kind is Kind.DENY else None
-    if opening is None:
-        return Opening(False, f"{_closed(watch, closing, now)} {_NO_OPENING}", until)
     sentence = _closed(watch, closing, now)
+    if opening.by is None:
+        looked = said(opening.at, closing.time_zone)
+        return Opening(False, f"{sentence} No opening was found up to {looked}.", until)
     if opening.at != until:
         sentence = f"{sentence} The next opening is {said(opening.at, opening.by.time_zone)}."
     return Opening(False, sentence, until, opening.at)
 
 
-_NO_OPENING = (
-    f"No opening was found in the next {LOOKS_AHEAD.days} days. An administrator of the portal can change the windows."
-)
-
-
 @dataclass(frozen=True)
 class Edge:
-    """A moment at which something opens or closes, and the window by which it does."""
+    """A moment at which something opens or closes, and the window by which it does; without one, how far was looked in vain."""
 
     at: datetime
-    by: Window
+    by: Window | None
 
 
 @dataclass(frozen=True)
@@ -146,10 +162,10 @@ class _Watch:
         short = [window for window in self.allowing if _ends(window, at) is not None]
         return (short or self.allowing)[0]
 
-    def opening(self, at: datetime) -> Edge | None:
+    def opening(self, at: datetime) -> Edge:
         """The first moment after ``at`` at which a run may start, and the window that ends or begins there."""
-        edge = Edge(at, self.windows[0])
-        for _ in range(MOST_STEPS):
+        edge = Edge(at, None)
+        for _ in range(self._most_steps):
             closing = self.closing(edge.at)
             if closing is None:
                 return edge
@@ -158,29 +174,34 @@ class _Watch:
             else:
                 step = _earliest((self.begin(window, edge.at), window) for window in self.allowing)
             if step is None or step.at > at + LOOKS_AHEAD:
-                return None
+                return Edge(at + LOOKS_AHEAD, None)
             edge = step
-        return None
+        return Edge(edge.at, None)
 
-    def until(self, at: datetime) -> Edge | None:
+    def until(self, at: datetime) -> Edge:
         """When what is open at ``at`` closes, and the window by which it does."""
-        edges = [_earliest((self.begin(window, at), window) for window in self.denying), self._allowed_until(at)]
-        first = min((edge for edge in edges if edge is not None), key=lambda edge: edge.at, default=None)
-        return None if first is None or first.at > at + LOOKS_AHEAD else first
+        edges = [
+            _earliest((self.begin(window, at), window) for window in self.denying),
+            self._allowed_until(at),
+            Edge(at + LOOKS_AHEAD, None),
+        ]
+        return min((edge for edge in edges if edge is not None), key=lambda edge: edge.at)
 
     def _allowed_until(self, at: datetime) -> Edge | None:
-        """When the last of the windows ends that follow one another without a gap; None for none, or none that soon."""
-        last: Edge | None = None
-        moment = at
-        for _ in range(MOST_STEPS):
-            ends = [Edge(end, window) for window in self.allowing if (end := self.end(window, moment)) is not None]
+        """When the last of the windows ends that follow one another without a gap; None where none has to be open."""
+        last = Edge(at, None) if self.allowing else None
+        for _ in range(self._most_steps):
+            if last is None or last.at > at + LOOKS_AHEAD:
+                return last
+            ends = [Edge(end, window) for window in self.allowing if (end := self.end(window, last.at)) is not None]
             if not ends:
                 return last
             last = max(ends, key=lambda edge: edge.at)
-            moment = last.at
-            if moment > at + LOOKS_AHEAD:
-                break
-        return None
+        return None if last is None else Edge(last.at, None)
+
+    @property
+    def _most_steps(self) -> int:
+        return max(MOST_LOOKS // len(self.windows), 10)
 
     def _lead(self, window: Window) -> timedelta:
         return self.lasts if window.kind is Kind.DENY and not window.overrun else NOTHING
@@ -204,9 +225,9 @@ def _opened(watch: _Watch, now: datetime) -> Opening:
     if not watch.windows:
         return Opening(True, "Open: no window is set, so a run may start at any time.")
     closes = watch.until(now)
-    if closes is None:
-        return Opening(True, f"Open, and nothing closes it in the next {LOOKS_AHEAD.days} days.")
     by = closes.by
+    if by is None:
+        return Opening(True, f"Open at least until {said(closes.at, watch.windows[0].time_zone)}.")
     what = "when the {} begins" if by.kind is Kind.DENY else "when the {} ends"
     if watch.lasts and not by.overrun:
         what = f"so that a run of {_length(watch.lasts)} ends before the {{}} {'begins' if by.kind is Kind.DENY else 'does'}"

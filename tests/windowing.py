@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +34,16 @@ def frozen(place: Place, **more: Any) -> Freeze:
     return Freeze.objects.create(
         **{"reason": "Incident 7.", "by": person, "by_name": person.username, "at": database_now(), **more}
     )
+
+
+@contextmanager
+def frozen_meanwhile(place: Place) -> Iterator[None]:
+    """The portal frozen for the length of the block, where the database outlives the test."""
+    freeze = frozen(place)
+    try:
+        yield
+    finally:
+        Freeze.objects.filter(pk=freeze.pk).update(is_open=False, ended_at=database_now())
 
 
 def _window(environment: Environment, **values: Any) -> Window:

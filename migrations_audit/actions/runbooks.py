@@ -43,7 +43,7 @@ def write(*, actor: Actor, number: int, text: str) -> MigrationRun:
     words = texts.check(text, field="runbook", longest=LONGEST_RUNBOOK, required=True)
     if len(words) < SHORTEST_RUNBOOK:
         raise Invalid(
-            "Write who is told, how it is noticed, and what is done then: a person at night works by it.",
+            "Write who is told, how it is noticed, and what to do then: a person at night works by it.",
             field="runbook",
         )
     if run.approvals.filter(withdrawn_at__isnull=True).exists():

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from migrations_audit import access, reports
-from migrations_audit.api import bearer, inputs, schemas
+from migrations_audit.api import bearer, inputs, schemas_before
 from migrations_audit.errors import Conflict
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.models.clock import database_now
@@ -21,10 +21,10 @@ class NotPlanned(Conflict):
     code = "not_planned"
 
 
-@router.get("/runs/{int:number}/findings", response=schemas.Findings, summary="Show the findings")
+@router.get("/runs/{int:number}/findings", response=schemas_before.Findings, summary="Show the findings")
 def show_findings(
     request: HttpRequest, number: int, asked: Query[inputs.FindingsAsked]
-) -> schemas.Findings | HttpResponse:
+) -> schemas_before.Findings | HttpResponse:
     """What to know before the plan is approved, and what was accepted of it; as JSON, SARIF 2.1.0 or JUnit XML.
 
     409 while there is no plan: that nothing was looked for must not read like nothing found.
@@ -34,7 +34,9 @@ def show_findings(
         raise NotPlanned(f"{run} has no plan, so nothing was looked for. {run.sentence}".strip())
     found = findings.of_run(run, now=database_now())
     if asked.format == "json":
-        return schemas.Findings(run=run.number, plan_digest=run.plan.digest, items=[_item(each) for each in found])
+        return schemas_before.Findings(
+            run=run.number, plan_digest=run.plan.digest, items=[_item(each) for each in found]
+        )
     reported = [_reported(each) for each in found]
     subject = _subject(run, run.plan)
     if asked.format == "sarif":
@@ -44,9 +46,9 @@ def show_findings(
     return HttpResponse(reports.junit(reported, subject=subject), content_type="application/xml; charset=utf-8")
 
 
-def _item(each: findings.Standing) -> schemas.Finding:
+def _item(each: findings.Standing) -> schemas_before.Finding:
     given = each.acceptance
-    return schemas.Finding(
+    return schemas_before.Finding(
         digest=each.digest,
         code=each.code,
         severity=each.severity,
@@ -54,7 +56,7 @@ def _item(each: findings.Standing) -> schemas.Finding:
         sentence=each.sentence,
         advice=each.advice,
         must_be_accepted=each.is_asked,
-        acceptance=schemas.Acceptance(
+        acceptance=schemas_before.Acceptance(
             person=given.accepted_by_name, reason=given.reason, at=given.at, expires_at=given.expires_at
         )
         if given

@@ -11,7 +11,7 @@ from ninja.responses import Status
 
 from migrations_audit import access
 from migrations_audit.actions import rehearsals, runs, schedules
-from migrations_audit.api import bearer, inputs, schemas
+from migrations_audit.api import bearer, inputs, schemas, schemas_before
 from migrations_audit.models import Evidence, LogLine, MigrationRun, Plan, Target
 from migrations_audit.queries import gate
 from migrations_audit.states import Outcome, Verdict
@@ -124,17 +124,19 @@ def verify_again(request: HttpRequest, number: int, payload: inputs.Nothing | No
     return schemas.Run.of(runs.verify_again(actor=bearer.actor_of(request), number=number))
 
 
-@router.post("/runs/{int:number}/rehearse", response={202: schemas.Rehearsal}, summary="Rehearse a plan")
-def rehearse(request: HttpRequest, number: int, payload: inputs.Nothing | None = None) -> Status[schemas.Rehearsal]:
+@router.post("/runs/{int:number}/rehearse", response={202: schemas_before.Rehearsal}, summary="Rehearse a plan")
+def rehearse(
+    request: HttpRequest, number: int, payload: inputs.Nothing | None = None
+) -> Status[schemas_before.Rehearsal]:
     """Have the plan played on a throw-away copy of its target. Ask for the run's rehearsals until it has ended."""
-    return Status(202, schemas.Rehearsal.of(rehearsals.ask(actor=bearer.actor_of(request), number=number)))
+    return Status(202, schemas_before.Rehearsal.of(rehearsals.ask(actor=bearer.actor_of(request), number=number)))
 
 
-@router.get("/runs/{int:number}/rehearsals", response=list[schemas.Rehearsal], summary="Show rehearsals")
-def show_rehearsals(request: HttpRequest, number: int) -> list[schemas.Rehearsal]:
+@router.get("/runs/{int:number}/rehearsals", response=list[schemas_before.Rehearsal], summary="Show rehearsals")
+def show_rehearsals(request: HttpRequest, number: int) -> list[schemas_before.Rehearsal]:
     """The rehearsals of a run, newest first: what each revision executed, locked and changed on a copy."""
     run = access.get_run_for(bearer.reader(request), number)
-    return [schemas.Rehearsal.of(each) for each in run.rehearsals.order_by("-pk")[:20]]
+    return [schemas_before.Rehearsal.of(each) for each in run.rehearsals.order_by("-pk")[:20]]
 
 
 @router.post("/runs/{int:number}/withdraw", response=schemas.Run, summary="Withdraw a run")

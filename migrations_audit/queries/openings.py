@@ -65,6 +65,8 @@ def rows_of(found: Iterable[Window], *, now: datetime) -> Sequence[WindowRow]:
 
 
 def _row(window: Window, now: datetime) -> WindowRow:
+    if fault := windows.fault_of(window.rule):
+        return WindowRow(window, False, f"cannot be read: {fault}")
     schedule, duration = window.rule.schedule, window.rule.duration
     last, following = schedule.last(now), schedule.next(now)
     if last is not None and last + duration > now:

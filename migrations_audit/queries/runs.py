@@ -152,50 +152,81 @@ class LogTail:
         return self.lines[0].seq - 1 if self.lines else 0
 
 
-def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPage:
-    """Everything that the page of ``run`` shows to one person who may see it, but the log and the sources."""
-    environment = run.target.environment
-    held = rights.rights_of(user_id).get(environment.pk, rights.Rights(user_id))
+@dataclass(frozen=True)
+class _Ground:
+    """What several parts of the page rest on, read once."""
+
+    held: rights.Rights
+    decisions: Sequence[Approval]
+    standing: Sequence[Approval]
+    stands: eligibility.Standing
+    lacking: str
+    blocked_by: MigrationRun | None
+    opening: str
+    closed_by: str
+    found: Sequence[plan_findings.Standing]
+    rehearsed: rehearsals.Rehearsed
+    glass_review: GlassReview | None
+
+    @property
+    def has_open_findings(self) -> bool:
+        return any(each.blocks for each in self.found)
+
+
+def _ground(run: MigrationRun, *, user_id: int | None, now: datetime) -> _Ground:
+    held = rights.rights_of(user_id).get(run.target.environment_id, rights.Rights(user_id))
     decisions = list(Approval.objects.filter(run=run).order_by("at"))
     standing = [item for item in decisions if item.withdrawn_at is None]
-    blocked_by = (
-        MigrationRun.objects.live()
-        .filter(target=run.target)
-        .exclude(number=run.number)
-        .select_related("target")
-        .first()
-    )
-    left = leftovers.of_newest_reading(run.target) if run.reason_code in leftovers.CODES else None
+    others = MigrationRun.objects.live().filter(target=run.target).exclude(number=run.number)
     opening, closed_by = _opening(run, now=now)
-    found = plan_findings.of_run(run, now=now)
-    glass_review = GlassReview.objects.filter(run=run).first() if run.broke_glass_at is not None else None
     is_before_claim = run.run_state in (*rights.BEFORE_START, RunState.QUEUED)
-    stands = eligibility.standing_of(run) if is_before_claim else eligibility.as_it_was(run)
-    lacking = promotion.lacking(run) if run.run_state in rights.DECIDABLE else ""
-    rehearsed = rehearsals.of_run(
-        run,
-        decides=held.holds(Role.APPROVER),
-        starts=held.holds(Role.OPERATOR),
-        is_requester=user_id is not None and run.requester_id == user_id,
-        has_approvals=bool(standing),
-        now=now,
-    )
-    buttons = rights.buttons_of(
-        run,
-        rights=held,
+    return _Ground(
+        held=held,
+        decisions=decisions,
         standing=standing,
-        now=now,
-        is_blocked=blocked_by is not None,
-        is_closed=bool(closed_by),
-        is_left_half=left is not None and left.number == run.number,
-        lacks_groundwork=any(each.blocks for each in found) or bool(rehearsed.missing) or rehearsed.needs_runbook,
-        is_left_out=user_id in stands.left_out or bool(lacking),
-        is_short=not stands.match.is_met,
-        is_unreviewed=run.broke_glass_at is not None and glass_review is None,
+        stands=eligibility.standing_of(run) if is_before_claim else eligibility.as_it_was(run),
+        lacking=promotion.lacking(run) if run.run_state in rights.DECIDABLE else "",
+        blocked_by=others.select_related("target").first(),
+        opening=opening,
+        closed_by=closed_by,
+        found=plan_findings.of_run(run, now=now),
+        rehearsed=rehearsals.of_run(
+            run,
+            decides=held.holds(Role.APPROVER),
+            starts=held.holds(Role.OPERATOR),
+            is_requester=user_id is not None and run.requester_id == user_id,
+            has_approvals=bool(standing),
+            now=now,
+        ),
+        glass_review=GlassReview.objects.filter(run=run).first() if run.broke_glass_at is not None else None,
     )
+
+
+def _buttons(run: MigrationRun, ground: _Ground, *, user_id: int | None, now: datetime) -> rights.Buttons:
+    left = leftovers.of_newest_reading(run.target) if run.reason_code in leftovers.CODES else None
+    rehearsed = ground.rehearsed
+    return rights.buttons_of(
+        run,
+        rights=ground.held,
+        standing=ground.standing,
+        now=now,
+        is_blocked=ground.blocked_by is not None,
+        is_closed=bool(ground.closed_by),
+        is_left_half=left is not None and left.number == run.number,
+        lacks_groundwork=ground.has_open_findings or bool(rehearsed.missing) or rehearsed.needs_runbook,
+        is_left_out=user_id in ground.stands.left_out or bool(ground.lacking),
+        is_short=not ground.stands.match.is_met,
+        is_unreviewed=run.broke_glass_at is not None and ground.glass_review is None,
+    )
+
+
+def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPage:
+    """Everything that the page of ``run`` shows to one person who may see it, but the log and the sources."""
+    queue, ground = run.target.environment.queue, _ground(run, user_id=user_id, now=now)
+    stands, standing, found = ground.stands, ground.standing, ground.found
+    buttons = _buttons(run, ground, user_id=user_id, now=now)
     silent, ending = attention.is_silent(run, now=now), workers.ending_with(run)
-    steps = list(RunStep.objects.filter(run=run))
-    expected = durations.expected(run, rehearsed.shown) if not run.is_terminal else None
+    expected = durations.expected(run, ground.rehearsed.shown) if not run.is_terminal else None
     return RunPage(
         run=run,
         plan=run.plan,
@@ -204,31 +235,31 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         next_step=progress.next_step(
             run,
             buttons=buttons,
-            blocked_by=blocked_by,
+            blocked_by=ground.blocked_by,
             now=now,
             missing=[str(item) for item in stands.match.missing],
-            closed_by=closed_by,
-            has_open_findings=any(each.blocks for each in found),
+            closed_by=ground.closed_by,
+            has_open_findings=ground.has_open_findings,
         ),
-        blocked_by=blocked_by,
-        opening=opening,
-        is_unheard=run.run_state in FOR_A_WORKER and environment.queue not in workers.heard_queues(now=now),
+        blocked_by=ground.blocked_by,
+        opening=ground.opening,
+        is_unheard=run.run_state in FOR_A_WORKER and queue not in workers.heard_queues(now=now),
         silence=attention.silent_sentence(run) if silent else "",
         ending=attention.ending_sentence(run, ending) if ending and not silent else "",
-        rehearsed=rehearsed,
+        rehearsed=ground.rehearsed,
         expected=expected,
         is_long=expected is not None and expected.is_exceeded(run, now=now),
         slots=_slots(standing, stands),
-        decisions=decisions,
+        decisions=ground.decisions,
         my_role_counts=any(user_id in people for people in stands.outlook.by_role.values()),
         asks_for_nobody=not stands.wanted,
         changes_asked=[item for item in standing if item.decision == Decision.CHANGES],
         my_decision=next((item.decision for item in standing if item.person_id == user_id), ""),
-        glass_review=glass_review,
+        glass_review=ground.glass_review,
         left_out=_left_out(run, stands),
-        obstacle=(lacking or stands.outlook.sentence) if run.run_state in rights.DECIDABLE else "",
+        obstacle=(ground.lacking or stands.outlook.sentence) if run.run_state in rights.DECIDABLE else "",
         parts=_parts(run.plan),
-        steps=steps,
+        steps=list(RunStep.objects.filter(run=run)),
         evidence=list(Evidence.objects.filter(run=run).select_related("observation")),
         observations=list(Observation.objects.filter(run=run).order_by("at", "id").defer("facts", "pending", "heads")),
         stood=Observation.objects.filter(run=run, purpose="preflight", catalog__isnull=False).order_by("-id").first(),

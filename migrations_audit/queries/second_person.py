@@ -12,7 +12,18 @@ from django.db.models import Q, QuerySet
 
 from migrations_audit.models import Environment, Membership, MigrationRun, Observation, PolicyProposal, Role, Tier
 
-ALWAYS = frozenset({"requirements", "isolation", "tier", "requires_verified_in"})
+ALWAYS = frozenset(
+    {
+        "requirements",
+        "isolation",
+        "tier",
+        "requires_verified_in",
+        "rehearsal",
+        "rehearsal_within_h",
+        "scratch_reference",
+        "findings_must_be_accepted",
+    }
+)
 """Fields of production's policy that two people change, whichever way."""
 
 LOOSER_WHEN_GREATER = frozenset(
@@ -23,6 +34,8 @@ LOOSER_WHEN_GREATER = frozenset(
         "lock_retry_budget_s",
         "lock_budget_s",
         "deadline_s",
+        "rewrite_limit_mb",
+        "lock_limit_ms",
     }
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from migrations_audit import hashchain
 from migrations_audit.models import MigrationRun
-from tests import people
+from migrations_audit.models.clock import database_now
+from tests import people, windowing
 from tests.acceptance.portal import Portal
 from tests.conftest import MakeTargetDatabase
 from tests.engine import runnable
@@ -102,6 +104,28 @@ def test_the_whole_way_in_the_browser(
     assert [complaint for person in (dev, dba, owner, operator, auditor) for complaint in person.complaints] == []
 
 
+def test_an_operator_schedules_in_the_browser_and_the_page_follows(
+    served: Portal, chromium: Browser, make_target_database: MakeTargetDatabase
+) -> None:
+    place = served.place(make_target_database("later"), runnable.chain("users"))
+    number = served.planned(place).number
+    for name in ("dba", "owner"):
+        approve(Person(chromium, served.web.url, name), number)
+    operator = Person(chromium, served.web.url, "operator")
+    operator.page.goto(f"/runs/{number}/")
+    operator.page.get_by_text("Schedule", exact=True).first.click()
+    operator.is_accessible()
+    operator.page.get_by_label("Start at").fill(f"{database_now() + timedelta(hours=2):%Y-%m-%dT%H:%M}")
+    operator.press("Schedule")
+
+    expect(operator.page.get_by_text("as operator scheduled it.")).to_be_visible()
+    operator.is_accessible()
+
+    operator.press("Take off the schedule")
+    expect(operator.page.get_by_text("Taken off its schedule by operator").first).to_be_visible()
+    assert operator.complaints == []
+
+
 def test_the_log_grows_while_the_run_goes_on(
     served: Portal, chromium: Browser, make_target_database: MakeTargetDatabase
 ) -> None:
@@ -154,14 +178,19 @@ def test_no_page_scrolls_sideways_and_axe_finds_nothing(
 ) -> None:
     place = served.place(make_target_database("looks"), runnable.chain("users"))
     run = served.planned(place)
+    windowing.opened(place.environment)
     person = Person(chromium, served.web.url, "dba")
     person.page.set_viewport_size({"width": width, "height": 800})
     person.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
 
-    own = ["/", f"/targets/{place.target.pk}/", f"/runs/{run.number}/", "/registry/"]
-    lists = [f"/migrations_audit/{name}/" for name in ("migrationrun", "target", "environment", "project", "approval")]
-    for path in [*own, *lists, f"/migrations_audit/environment/{place.environment.pk}/change/"]:
-        person.page.goto(path)
-        person.is_accessible()
-        overflow = person.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert overflow <= 0, f"{path} is {overflow} px wider than {width}"
+    own = ["/", f"/targets/{place.target.pk}/", f"/runs/{run.number}/", "/freeze/", "/registry/"]
+    names = ("migrationrun", "target", "environment", "project", "approval", "window")
+    lists = [f"/migrations_audit/{name}/" for name in names]
+    with windowing.frozen_meanwhile(place):
+        for path in [*own, *lists, f"/migrations_audit/environment/{place.environment.pk}/change/"]:
+            person.page.goto(path)
+            person.is_accessible()
+            overflow = person.page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            assert overflow <= 0, f"{path} is {overflow} px wider than {width}"

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission
 
 from migrations_audit.access import MissingScope
-from migrations_audit.actions import approvals, attempts, plans, registry, runs
+from migrations_audit.actions import approvals, attempts, plans, registry, runs, schedules, sweeps
 from migrations_audit.actions.openings import WindowClosed
 from migrations_audit.actions.registry_entries import NoSuchEntry
 from migrations_audit.actions.registry_rights import MayNotRegister
@@ -120,6 +120,24 @@ def test_a_queued_run_whose_window_has_closed_is_put_back_to_approved_and_says_w
     assert found.sentence.endswith("Press Run now once it is open, or schedule it.")
     event = trail.last("run.put_back")
     assert (event.facts["facts"]["code"], event.facts["actor"]["name"]) == ("window_closed", WORKER.name)
+
+
+def test_a_window_that_cannot_be_read_any_more_lets_nothing_start_and_does_not_stop_the_sweep() -> None:
+    place = make_place()
+    run = make_run(place, state="approved")
+    assert run.plan is not None
+    schedules.schedule(
+        actor=place.actor("operator"), number=run.number, digest=run.plan.digest, at=database_now() + timedelta(hours=1)
+    )
+    MigrationRun.objects.filter(number=run.number).update(scheduled_at=database_now())
+    windowing.opened(place.environment, time_zone="Europe/Abolished")
+
+    with pytest.raises(WindowClosed, match=r"cannot be read, so it counts as closed\. Name a time zone"):
+        start(place, run)
+    assert sweeps.sweep(actor=WORKER)
+
+    run.refresh_from_db()
+    assert (run.state, run.reason_code, run.scheduled_at) == ("approved", "window_closed", None)
 
 
 def test_a_run_that_was_put_back_is_not_claimable_and_starts_again_by_run_now() -> None:

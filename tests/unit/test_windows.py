@@ -90,7 +90,7 @@ def test_a_window_over_and_over_is_open_with_nothing_to_close_it() -> None:
     found = verdict([allow("0 0 * * *", 25)], now=TUESDAY_NOON)
 
     assert (found.is_open, found.until) == (True, None)
-    assert found.sentence == "Open, and nothing closes it in the next 400 days."
+    assert found.sentence == "Open at least until Wed 2027-12-15 13:00 Europe/Zurich."
 
 
 def test_a_window_of_24_hours_each_day_leaves_an_hour_on_the_day_that_has_25() -> None:
@@ -131,15 +131,32 @@ def test_without_overrun_a_run_does_not_start_that_would_last_into_a_freeze() ->
     assert verdict([replace(window[0], overrun=True)], now=utc("2026-11-28T04:30"), lasts=HOUR).is_open
 
 
-def test_what_never_opens_says_so_and_how_far_it_looked() -> None:
-    always = [deny("* * * * *", 24)]
-
-    found = verdict(always, now=TUESDAY_NOON)
+@pytest.mark.parametrize("broken", [{"time_zone": "Europe/Abolished"}, {"cron": "0 22 * *"}])
+def test_a_window_that_cannot_be_read_any_more_closes(broken: dict[str, Any]) -> None:
+    found = verdict([allow("* * * * *"), replace(deny(), **broken)], now=TUESDAY_NOON)
 
     assert (found.is_open, found.opens_at) == (False, None)
-    assert found.sentence.endswith(
-        "No opening was found in the next 400 days. An administrator of the portal can change the windows."
-    )
+    assert "the freeze “month end” in" in found.sentence
+    assert "cannot be read, so it counts as closed." in found.sentence
+
+
+def test_what_never_opens_says_so_and_how_far_it_looked() -> None:
+    found = verdict([deny("0 0 * * *", 25)], now=TUESDAY_NOON)
+
+    assert (found.is_open, found.opens_at) == (False, None)
+    assert found.sentence.endswith("No opening was found up to Wed 2027-12-15 13:00 Europe/Zurich.")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_where_it_gives_up_looking_it_says_how_far_it_looked(kind: Kind) -> None:
+    each_minute = Window(kind, "* * * * *", MINUTE, "UTC", "each minute")
+
+    found = verdict([each_minute] * 20, now=TUESDAY_NOON)
+
+    assert found.is_open == (kind is Kind.ALLOW)
+    assert found.opens_at is None
+    # 2,000 looks at 20 windows: a hundred minutes.
+    assert found.sentence.endswith(f"{'Open at least until' if found.is_open else 'up to'} Tue 2026-11-10 13:40 UTC.")
 
 
 def test_a_window_once_in_many_years_is_looked_for_no_further_than_400_days() -> None:

@@ -44,7 +44,7 @@ OF_REHEARSALS: Final = (
         "downgrade_failed",
         _W,
         "A downgrade failed on the copy, or the upgrade failed after it.",
-        "Correct the downgrade, or write into the runbook what is done instead.",
+        "Correct the downgrade, or write into the runbook what to do instead.",
     ),
     Rule(
         "depends_on_data",

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from migrations_audit.models import Environment, Membership, Project, Target
-from tests import people
+from tests import people, windowing
 from tests.faces.admin.conftest import SignIn
 from tests.faces.admin.pages import add_url, change_url, fields, list_url
 
@@ -35,14 +35,14 @@ def test_a_password_typed_into_any_field_is_nowhere_afterwards(
     caplog.set_level(logging.DEBUG)
     client = sign_in("root")
     membership = Membership.objects.all()[0]
-    entries = (place.environment, place.project, place.target, membership)
+    entries = (place.environment, place.project, place.target, membership, windowing.opened(place.environment))
     answers = []
 
     for address in [change_url(entry) for entry in entries] + [
         add_url(model) for model in (Environment, Project, Target)
     ]:
         found = fields(client, address)
-        hidden = ("csrf", "seen_version", "memberships-")
+        hidden = ("csrf", "seen_version", "memberships-", "windows-")
         for name in (name for name in found if not name.startswith(hidden)):
             answers.append(client.post(address, found | {name: url}, follow=True))
     answers += [client.get(list_url(model)) for model in (Environment, Project, Target, Membership)]

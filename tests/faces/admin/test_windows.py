@@ -41,7 +41,7 @@ def test_the_page_of_an_environment_says_what_is_open_now_and_when_the_rest_open
     for name in ("root", "viewer"):
         page = text(sign_in(name).get(change_url(place.environment)))
 
-        assert "Open, and nothing closes it in the next 400 days." in page
+        assert "Open at least until" in page
         assert "yes, until" in page
         assert "no, opens" in page
     assert "not open, opens" in text(sign_in("root").get(list_url(Window)))

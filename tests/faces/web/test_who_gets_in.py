@@ -10,14 +10,16 @@ from migrations_audit.web.urls import urlpatterns
 from tests import people
 from tests.faces.web.visitor import Visitor, VisitorOf, events, plan_of
 
-PAGES = ("run", "live", "log", "log_file", "target", "audit", "events")
+PAGES = ("run", "live", "log", "log_file", "target", "audit", "freeze", "events")
 POSTS = (
     *("approve", "reject", "take_back", "withdraw", "start", "cancel"),
     *("verify_again", "close_unknown", "accept_leftovers", "request_changes", "break_glass", "review_glass"),
     *("acknowledge", "confirm_proposal", "decline_proposal", "accept_finding", "take_back_finding"),
     *("rehearse", "runbook", "schedule", "unschedule"),
     *("check", "upgrade", "rollback", "adopt", "forget", "audit_export"),
+    *("freeze_begin", "freeze_end"),
 )
+OF_THE_PORTAL = ("audit_export", "freeze_begin", "freeze_end")
 
 
 def address(name: str, run: MigrationRun) -> str:
@@ -59,13 +61,18 @@ def test_hidden_and_missing_cannot_be_told_apart(place: people.Place, visitor: V
     assert len(events("access.denied")) == 2
 
 
-@pytest.mark.parametrize("name", [each for each in POSTS if each != "audit_export"])
+@pytest.mark.parametrize("name", [each for each in POSTS if each not in OF_THE_PORTAL])
 def test_a_forged_post_to_what_is_hidden_gets_the_same_404(place: people.Place, visitor: VisitorOf, name: str) -> None:
     run = people.make_run(place, state="approved")
     before = MigrationRun.objects.values().get(number=run.number)
 
     answer = visitor("outsider").post(
-        address(name, run), digest=plan_of(run).digest, comment="x", reason="x", revision="003"
+        address(name, run),
+        digest=plan_of(run).digest,
+        comment="x",
+        reason="x",
+        revision="003",
+        at="2099-01-01T00:00",
     )
 
     assert answer.status == 404

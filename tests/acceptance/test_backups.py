@@ -11,7 +11,9 @@ from tests.acceptance.portal import Portal
 from tests.conftest import MakeTargetDatabase
 from tests.engine import runnable
 from tests.reliability import truth
-from tests.reliability.conftest import StartWorker
+from tests.reliability.conftest import StartWorker, start_worker
+
+__all__ = ["start_worker"]
 
 
 def program(folder: Path, *lines: str) -> str:
