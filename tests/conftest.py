@@ -7,6 +7,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 from psycopg import sql
 
@@ -21,6 +22,10 @@ NO_CHROMIUM = (
     "Install chromium (Debian, Ubuntu: apt-get install chromium) or set PORTAL_CHROMIUM to one."
 )
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+# How long an example takes is the machine's business; no test asserts it.
+hypothesis.settings.register_profile("portal", deadline=None)
+hypothesis.settings.load_profile("portal")
 
 
 @pytest.fixture(scope="session")
