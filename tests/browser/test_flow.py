@@ -13,6 +13,7 @@ from migrations_audit.models import MigrationRun
 from tests import people
 from tests.acceptance.portal import Portal
 from tests.conftest import MakeTargetDatabase
+from tests.domain import rehearsed
 from tests.engine import runnable
 
 pytestmark = pytest.mark.browser
@@ -151,6 +152,7 @@ def test_no_page_scrolls_sideways_and_axe_finds_nothing(
 ) -> None:
     place = served.place(make_target_database("looks"), runnable.chain("users"))
     run = served.planned(place)
+    rehearsed.shown(run)
     person = Person(chromium, served.web.url, "dba")
     person.page.set_viewport_size({"width": width, "height": 800})
     person.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -452,7 +453,7 @@ def test_a_password_with_marks_in_it_reaches_the_server(
 def test_what_killed_workers_left_is_removed_and_what_lives_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratches.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     left = tmp_path / f"{scratches.PREFIX}left"
     young = tmp_path / f"{scratches.PREFIX}young"
     for folder in (left, young):
