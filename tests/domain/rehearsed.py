@@ -91,6 +91,7 @@ def ended(place: Place, run: MigrationRun, outcome: Outcome = Outcome.PASSED, **
 
 def shown(run: MigrationRun) -> Rehearsal:
     """A row of one that passed and has much to show, beside workers that would take up any other."""
+    assert run.plan is not None
     now = database_now()
     hostile = {**STEP, "message": "wide " * 40, "changes": ["+ column public." + "x" * 200]}
     return Rehearsal.objects.create(

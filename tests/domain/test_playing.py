@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from migrations_audit.engine.rehearsing.types import Pass, Step
+from migrations_audit.engine.rehearsing.grading import Graded
+from migrations_audit.engine.rehearsing.types import Pass, Statement, Step
 from migrations_audit.engine.types import RunnerExit
 from migrations_audit.execution import playing, rehearsing
 from migrations_audit.execution.playing import Player
@@ -66,7 +67,7 @@ def again(**ended: str) -> Pass:
 
 
 def test_a_revision_that_fails_the_second_time_was_not_taken_back_whole() -> None:
-    known = {"r1": rehearsing.grading.Graded(Grade.EXACT)}
+    known = {"r1": Graded(Grade.EXACT)}
 
     found = rehearsing._not_again(dict(known), again(code="error", sqlstate="42P07"))
 
@@ -76,13 +77,13 @@ def test_a_revision_that_fails_the_second_time_was_not_taken_back_whole() -> Non
 
 @pytest.mark.parametrize("ended", [{"code": "too_long"}, {"code": "error", "sqlstate": "42501"}])
 def test_what_only_the_copy_could_not_do_again_changes_no_grade(ended: dict[str, str]) -> None:
-    known = {"r1": rehearsing.grading.Graded(Grade.EXACT)}
+    known = {"r1": Graded(Grade.EXACT)}
 
     assert rehearsing._not_again(dict(known), again(**ended)) == known
 
 
 def test_a_worse_grade_stays_when_the_upgrade_fails_because_nothing_was_taken_back() -> None:
-    known = {"r1": rehearsing.grading.Graded(Grade.IMPOSSIBLE, ("empty",))}
+    known = {"r1": Graded(Grade.IMPOSSIBLE, ("empty",))}
 
     assert rehearsing._not_again(known, again(code="error"))["r1"].grade is Grade.IMPOSSIBLE
 
@@ -90,10 +91,10 @@ def test_a_worse_grade_stays_when_the_upgrade_fails_because_nothing_was_taken_ba
 def test_no_more_is_kept_of_the_statements_than_a_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rehearsing, "MOST_STATEMENTS", 3)
     monkeypatch.setattr(rehearsing, "MOST_TEXT", 100)
-    statement = rehearsing.Statement("x" * 40)
+    statement = Statement("x" * 40)
     room = rehearsing._Room()
 
     assert len(room.take([statement])) == 1
     assert len(room.take([statement] * 5)) == 1
-    assert room.take([rehearsing.Statement("y")]) == []
+    assert room.take([Statement("y")]) == []
     assert playing.LONGEST_S == 900

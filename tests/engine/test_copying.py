@@ -222,6 +222,28 @@ def test_the_role_that_migrates_starts_no_program_on_the_copys_host(
     assert not (tmp_path / "started").exists()
 
 
+@pytest.mark.parametrize(("since", "may"), [(160_000, True), (10**9, False)])
+def test_roles_are_made_by_a_copys_role_only_where_that_leads_nowhere_else(
+    scratch: Scratch, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: int, may: bool
+) -> None:
+    monkeypatch.setattr(copying, "SAFE_CREATEROLE", since)
+
+    copy = make(database.url, scratch, tmp_path)
+
+    with psycopg.connect(**copy.url.connect_arguments()) as connection:
+        query = "SELECT rolcreaterole, rolcreatedb, rolsuper FROM pg_roles WHERE rolname = current_user"
+        assert connection.execute(query).fetchone() == (may, True, False)
+
+
+def test_more_roles_than_are_copied_are_a_reason(
+    scratch: Scratch, make_role: MakeRole, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "MOST_ROLES", 0)
+
+    with pytest.raises(copying.NoCopy, match="roles, more than are copied"):
+        make(database.as_role(make_role()), scratch, tmp_path)
+
+
 def test_a_function_of_the_copy_is_never_executed_as_the_servers_owner(
     scratch: Scratch, database: Database, tmp_path: Path
 ) -> None:
