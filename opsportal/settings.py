@@ -40,6 +40,8 @@ PORTAL_ISOLATION = environment.one_of(
 )
 PORTAL_RUNNER_USER = env.str("PORTAL_RUNNER_USER", default="")
 PORTAL_RUNNER_PATHS: list[str] = env.list("PORTAL_RUNNER_PATHS", default=[])
+# The folder of pg_dump and pg_restore, or None for those on the PATH.
+PORTAL_CLIENTS = "opsportal.local.scratch.clients"
 # A context manager that yields the URL of a fresh private PostgreSQL and the folder of its programs; empty: no such server.
 PORTAL_SCRATCH = "opsportal.local.scratch.server" if env.bool("PORTAL_PRIVATE_COPIES", default=True) else ""
 PORTAL_SPOOL = env.str("PORTAL_SPOOL", default="")

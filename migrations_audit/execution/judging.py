@@ -83,7 +83,7 @@ def _rehearsed(plan: Plan, start: Observation, reading: Reading) -> dict[str, An
         start.catalog.body,
         reading.catalog.body,
         version_table=plan.target.project.version_table,
-        by_definition=len(majors) == 1,
+        by_definition=len(majors) == 1 and not rehearsal.differences,
     )
     return {
         "rehearsal": f"rehearsal {rehearsal.pk}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from migrations_audit.states import Operation
 
 MOST_ROUNDS: Final = 12
 LONGEST_S: Final = 900
+"""Of all passes together: a rehearsal keeps a worker from others' work."""
 _BACK: Final = {Operation.UPGRADE: Operation.ROLLBACK, Operation.ROLLBACK: Operation.UPGRADE}
 
 
@@ -58,6 +60,7 @@ class Player:
     confinement: Confinement
     heartbeat: Heartbeat
     application_name: str
+    began: float = field(default_factory=time.monotonic)
 
     def play(self) -> Played:
         """There, back, there again. Raises Interrupted when nobody waits for it any more."""
@@ -115,7 +118,7 @@ class Player:
             stuck[failed] = played
             ids = [step.revision for step in forward.steps]
             below = ids[: ids.index(failed)] if failed in ids else []
-            if not below or forward.operation is not Operation.UPGRADE:
+            if self._left() <= 0 or not below or forward.operation is not Operation.UPGRADE:
                 break
             self.copy = copying.renew(self.copy, self.scratch, kept=self.kept)
             try:
@@ -160,9 +163,13 @@ class Player:
             raise Interrupted("The rehearsal was ended: its run no longer waits for it, or another worker has it.")
         return follower.finish(*self._problem(ended)), follower.catalog
 
+    def _left(self) -> int:
+        """The seconds that this rehearsal may still take."""
+        return round(LONGEST_S - (time.monotonic() - self.began))
+
     def _limits(self) -> types.RunLimits:
         limits = runner_request.limits(self.plan)
-        return replace(limits, deadline_s=min(limits.deadline_s, LONGEST_S))
+        return replace(limits, deadline_s=min(limits.deadline_s, max(1, self._left())))
 
     def _problem(self, ended: types.RunnerExit) -> tuple[str, str]:
         """A code, and a sentence about how the process ended; both empty when it ended well."""
@@ -171,6 +178,6 @@ class Player:
         if ended.ended_by != "deadline":
             code = "protocol" if ended.ended_by == "protocol" else "runner_ended"
             return code, f"The runner ended with code {ended.exit_code} ({ended.ended_by})."
-        if runner_request.limits(self.plan).deadline_s > LONGEST_S:
+        if self._left() <= 0:
             return "too_long", f"It took longer than a rehearsal may ({LONGEST_S} s)."
         return "deadline", f"It took longer than the environment's deadline, {self._limits().deadline_s} s."

@@ -281,8 +281,8 @@ def _grades(stage: _Stage, played: Played) -> dict[str, grading.Graded]:
 
 
 def _not_again(graded: dict[str, grading.Graded], again: Pass | None) -> dict[str, grading.Graded]:
-    """A revision that cannot be applied again after its downgrade was not taken back whole."""
-    if again is None or again.came_to_its_end:
+    """A revision that cannot be applied again after its downgrade was not taken back whole, unless only the copy was at fault."""
+    if again is None or again.came_to_its_end or _of_the_copy(again):
         return graded
     failed = next((step.revision for step in again.steps if not step.ended), "")
     if failed in graded:

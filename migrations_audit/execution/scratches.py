@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,13 +47,14 @@ def server_for(environment: Environment) -> Iterator[Scratch]:
     if environment.scratch_reference:
         yield _given(environment)
         return
-    try:
-        with _private() as (url, binaries):
-            yield Scratch(owner=urls.parse(url), private=True, binaries=binaries)
-    except PortalError as error:
-        if error.code != "launch_failed":
+    with ExitStack() as stack:
+        try:
+            url, binaries = stack.enter_context(_private())
+        except NoScratch:
             raise
-        raise NoScratch(f"No private server for a copy could be started on this worker. {error.message}") from error
+        except PortalError as error:
+            raise NoScratch(f"No private server for a copy could be started on this worker. {error.message}") from error
+        yield Scratch(owner=urls.parse(url), private=True, binaries=binaries)
 
 
 def _private() -> AbstractContextManager[tuple[str, Path]]:
@@ -83,7 +84,8 @@ def _given(environment: Environment) -> Scratch:
             if held is None
             else f"{url.display()} is on the same server as {held}, which is production: it takes no copies. Name another server."
         )
-    return Scratch(owner=url, private=False)
+    clients: Any = import_string(settings.PORTAL_CLIENTS)
+    return Scratch(owner=url, private=False, binaries=clients())
 
 
 def names(rehearsal: Rehearsal, scratch: Scratch) -> tuple[str, str]:

@@ -41,6 +41,17 @@ def server() -> Iterator[tuple[str, Path]]:
             private.destroy()
 
 
+def clients() -> Path | None:
+    """The folder of pg_dump and pg_restore, as PORTAL_CLIENTS names it: as new as the private servers, or None for the PATH's.
+
+    A worker whose environments name servers for copies needs no server's programs.
+    """
+    with suppress(process.LaunchFailed):
+        found = postgres.find_binaries()
+        return found if (found / "pg_dump").exists() else None
+    return None
+
+
 def _clear_up() -> None:
     """Remove the servers' folders that killed workers left. A server ends with its worker, and its lock is free then."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):

@@ -44,7 +44,7 @@ class Truth:
 
 def state(url: str) -> tuple[str, set[tuple[object, ...]]]:
     """The schema as pg_dump writes it, and the columns that hold data."""
-    command = [postgres.find_binaries() / "pg_dump", "--schema-only", "--exclude-table=alembic_version", url]
+    command = [str(postgres.find_binaries() / "pg_dump"), "--schema-only", "--exclude-table=alembic_version", url]
     dump = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     with psycopg.connect(url) as connection:
         columns = set(connection.execute(_COLUMNS).fetchall())

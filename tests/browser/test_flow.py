@@ -15,6 +15,7 @@ from migrations_audit.models.clock import database_now
 from tests import people, windowing
 from tests.acceptance.portal import Portal
 from tests.conftest import MakeTargetDatabase
+from tests.domain import rehearsed
 from tests.engine import runnable
 
 pytestmark = pytest.mark.browser
@@ -179,6 +180,7 @@ def test_no_page_scrolls_sideways_and_axe_finds_nothing(
     place = served.place(make_target_database("looks"), runnable.chain("users"))
     run = served.planned(place)
     windowing.opened(place.environment)
+    rehearsed.shown(run)
     person = Person(chromium, served.web.url, "dba")
     person.page.set_viewport_size({"width": width, "height": 800})
     person.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]

@@ -6,8 +6,56 @@ from typing import Any
 
 from migrations_audit.actions import rehearsals
 from migrations_audit.models import MigrationRun, Rehearsal
+from migrations_audit.models.clock import database_now
 from migrations_audit.states import Outcome
 from tests.people import WORKER, Place
+
+FORECAST = {
+    "revision": "003",
+    "statement": "ALTER TABLE users ADD note text",
+    "mode": "AccessExclusiveLock",
+    "relation": "public.users",
+    "rewritten": True,
+    "bytes": 8_192,
+    "held_by": 1,
+    "sentence": "AccessExclusive on public.users (8.0 kB, about 10 rows).",
+    "weight": [4, 1, 0, 8_192],
+}
+STEP: dict[str, Any] = {
+    "revision": "003",
+    "message": "add notes",
+    "direction": "upgrade",
+    "ms": 12,
+    "ended": True,
+    "autocommit_blocks": 1,
+    "statements": [
+        {
+            "text": "ALTER TABLE users ADD note text",
+            "ms": 3,
+            "rowcount": -1,
+            "failed": False,
+            "in_autocommit": False,
+            "locks": [["AccessExclusiveLock", "public.users"]],
+            "rewrites": ["public.users"],
+        }
+    ],
+    "more_statements": 7,
+    "changes": ["+ column public.users.note: text"],
+    "grade": "lossy",
+    "reasons": ["The downgrade removes what was written since: column public.users.note."],
+}
+IMPACT: dict[str, Any] = {
+    "relations": [],
+    "holders": [],
+    "long": [
+        {"pid": 7, "user": "app", "program": "psql", "state": "active", "query": "SELECT ?", "transaction_s": 99.0}
+    ],
+    "standbys": [{"name": "second", "state": "streaming", "sync": "async", "lag_s": 3.0}],
+    "sees_others": False,
+    "at": "2026-11-28 12:00:00",
+    "problem": "",
+    "forecast": [FORECAST],
+}
 
 
 def result(outcome: Outcome = Outcome.PASSED, **more: Any) -> rehearsals.Result:
@@ -39,3 +87,31 @@ def ended(place: Place, run: MigrationRun, outcome: Outcome = Outcome.PASSED, **
     )
     assert found is not None
     return found
+
+
+def shown(run: MigrationRun) -> Rehearsal:
+    """A row of one that passed and has much to show, beside workers that would take up any other."""
+    assert run.plan is not None
+    now = database_now()
+    hostile = {**STEP, "message": "wide " * 40, "changes": ["+ column public." + "x" * 200]}
+    return Rehearsal.objects.create(
+        run=run,
+        plan=run.plan,
+        asked_by_name="dba",
+        asked_at=now,
+        started_at=now,
+        ended_at=now,
+        state="ended",
+        outcome="passed",
+        grade="lossy",
+        sentence="2 revisions ran on a copy.",
+        server_version="18.1",
+        steps=[
+            STEP,
+            hostile,
+            *[{**STEP, "grade": grade, "reasons": []} for grade in ("exact", "impossible", "untested")],
+        ],
+        delta=[{"sign": "+", "key": "table public.x", "before": "", "after": "table"}],
+        problems=["extension x: no"],
+        impact=IMPACT,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -219,6 +220,28 @@ def test_the_role_that_migrates_starts_no_program_on_the_copys_host(
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             on_copy(copy, statement)
     assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(("since", "may"), [(160_000, True), (10**9, False)])
+def test_roles_are_made_by_a_copys_role_only_where_that_leads_nowhere_else(
+    scratch: Scratch, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: int, may: bool
+) -> None:
+    monkeypatch.setattr(copying, "SAFE_CREATEROLE", since)
+
+    copy = make(database.url, scratch, tmp_path)
+
+    with psycopg.connect(**copy.url.connect_arguments()) as connection:
+        query = "SELECT rolcreaterole, rolcreatedb, rolsuper FROM pg_roles WHERE rolname = current_user"
+        assert connection.execute(query).fetchone() == (may, True, False)
+
+
+def test_more_roles_than_are_copied_are_a_reason(
+    scratch: Scratch, make_role: MakeRole, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "MOST_ROLES", 0)
+
+    with pytest.raises(copying.NoCopy, match="roles, more than are copied"):
+        make(database.as_role(make_role()), scratch, tmp_path)
 
 
 def test_a_function_of_the_copy_is_never_executed_as_the_servers_owner(
@@ -452,7 +475,7 @@ def test_a_password_with_marks_in_it_reaches_the_server(
 def test_what_killed_workers_left_is_removed_and_what_lives_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratches.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     left = tmp_path / f"{scratches.PREFIX}left"
     young = tmp_path / f"{scratches.PREFIX}young"
     for folder in (left, young):

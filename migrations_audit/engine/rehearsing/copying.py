@@ -232,7 +232,8 @@ def _conninfo(url: TargetUrl, application_name: str) -> str:
 
 
 def _program(scratch: Scratch, name: str) -> str:
-    found = str(scratch.binaries / name) if scratch.binaries else shutil.which(name)
+    own = scratch.binaries / name if scratch.binaries else None
+    found = str(own) if own is not None and own.exists() else shutil.which(name)
     if not found:
         raise NoCopy(
             f"The worker has no {name}. Install PostgreSQL's client programs on it, as new as the newest target."

@@ -95,6 +95,12 @@ def test_the_requirements_are_shown_as_lines(sign_in: SignIn, place: people.Plac
         ("observe_every_s", "1", "greater than or equal to 10"),
         ("deadline_s", "many", "whole number"),
         ("tier", "moon", "Select a valid choice"),
+        ("rehearsal", "sometimes", "Select a valid choice"),
+        ("rehearsal_within_h", "721", "less than or equal to 720"),
+        ("rehearsal_within_h", "-1", "greater than or equal to 0"),
+        ("scratch_reference", "postgresql://u:hunter2@h/db", "This held a password"),
+        ("scratch_reference", "db.example", "never the URL itself"),
+        ("scratch_reference", "file:relative", "never the URL itself"),
         ("name", "postgresql://u:hunter2@h/db", "This held a password"),
     ],
 )
@@ -109,6 +115,22 @@ def test_nonsense_is_refused_with_a_sentence_and_nothing_is_stored(
     assert "hunter2" not in page.content.decode()
     place.environment.refresh_from_db()
     assert (place.environment.settings_version, trail.head(), LogEntry.objects.count()) == (1, before, 0)
+
+
+def test_what_is_demanded_of_rehearsals_is_stored_and_told(sign_in: SignIn, place: people.Place) -> None:
+    page = submit(
+        sign_in("root"),
+        change_url(place.environment),
+        rehearsal="passed",
+        rehearsal_within_h="24",
+        scratch_reference="env:COPIES_URL",
+    )
+
+    assert "was changed" in text(page)
+    place.environment.refresh_from_db()
+    assert (place.environment.rehearsal, place.environment.rehearsal_within_h) == ("passed", 24)
+    assert place.environment.scratch_reference == "env:COPIES_URL"
+    assert "COPIES_URL" in str(trail.last("environment.changed").facts)
 
 
 def test_two_people_at_one_form_the_second_is_told(sign_in: SignIn, place: people.Place) -> None:

@@ -15,60 +15,13 @@ from tests.domain import rehearsed, trail
 from tests.faces.web.test_hostile_text import ANSI, BIDI, SCRIPT
 from tests.faces.web.visitor import Visitor, VisitorOf
 
-FORECAST = {
-    "revision": "003",
-    "statement": "ALTER TABLE users ADD note text",
-    "mode": "AccessExclusiveLock",
-    "relation": "public.users",
-    "rewritten": True,
-    "bytes": 8_192,
-    "held_by": 1,
-    "sentence": "AccessExclusive on public.users (8.0 kB, about 10 rows).",
-    "weight": [4, 1, 0, 8_192],
-}
-STEP: dict[str, Any] = {
-    "revision": "003",
-    "message": "add notes",
-    "direction": "upgrade",
-    "ms": 12,
-    "ended": True,
-    "autocommit_blocks": 1,
-    "statements": [
-        {
-            "text": "ALTER TABLE users ADD note text",
-            "ms": 3,
-            "rowcount": -1,
-            "failed": False,
-            "in_autocommit": False,
-            "locks": [["AccessExclusiveLock", "public.users"]],
-            "rewrites": ["public.users"],
-        }
-    ],
-    "more_statements": 7,
-    "changes": ["+ column public.users.note: text"],
-    "grade": "lossy",
-    "reasons": ["The downgrade removes what was written since: column public.users.note."],
-}
-IMPACT: dict[str, Any] = {
-    "relations": [],
-    "holders": [],
-    "long": [
-        {"pid": 7, "user": "app", "program": "psql", "state": "active", "query": "SELECT ?", "transaction_s": 99.0}
-    ],
-    "standbys": [{"name": "second", "state": "streaming", "sync": "async", "lag_s": 3.0}],
-    "sees_others": False,
-    "at": "2026-11-28 12:00:00",
-    "problem": "",
-    "forecast": [FORECAST],
-}
-
 
 def awaiting(place: people.Place) -> MigrationRun:
     return people.make_run(place, state="awaiting_approval")
 
 
 def passed(place: people.Place, run: MigrationRun, **more: Any) -> Rehearsal:
-    values = {"grade": "lossy", "steps": [STEP], "impact": IMPACT, "server_version": "18.1"} | more
+    values = {"grade": "lossy", "steps": [rehearsed.STEP], "impact": rehearsed.IMPACT, "server_version": "18.1"} | more
     return rehearsed.ended(place, run, Outcome.PASSED, **values)
 
 
@@ -124,8 +77,8 @@ def test_one_that_passed_shows_grades_locks_changes_and_sql(place: people.Place,
 
 def test_one_that_failed_says_where(place: people.Place, visitor: VisitorOf) -> None:
     run = awaiting(place)
-    statement = {**STEP["statements"][0], "failed": True}
-    steps = [{**STEP, "ended": False, "grade": "", "reasons": [], "statements": [statement]}]
+    statement = {**rehearsed.STEP["statements"][0], "failed": True}
+    steps = [{**rehearsed.STEP, "ended": False, "grade": "", "reasons": [], "statements": [statement]}]
     rehearsed.ended(place, run, Outcome.FAILED, sentence="The plan failed on the copy in 003: no.", steps=steps)
 
     words = shown(visitor("viewer"), run)
@@ -177,20 +130,30 @@ def test_what_the_policy_misses_is_told_before_anybody_presses(place: people.Pla
 def test_hostile_text_is_only_text_and_made_visible(place: people.Place, visitor: VisitorOf) -> None:
     run = awaiting(place)
     hostile = SCRIPT + BIDI + ANSI
-    statement = {**STEP["statements"][0], "text": hostile, "rewrites": [hostile]}
+    statement = {**rehearsed.STEP["statements"][0], "text": hostile, "rewrites": [hostile]}
     passed(
         place,
         run,
         sentence=hostile,
-        steps=[{**STEP, "message": hostile, "reasons": [hostile], "changes": [hostile], "statements": [statement]}],
+        steps=[
+            {
+                **rehearsed.STEP,
+                "message": hostile,
+                "reasons": [hostile],
+                "changes": [hostile],
+                "statements": [statement],
+            }
+        ],
         problems=[hostile],
         differences=[hostile],
         impact={
-            **IMPACT,
+            **rehearsed.IMPACT,
             "problem": hostile,
-            "forecast": [{**FORECAST, "sentence": hostile, "statement": hostile}],
-            "long": [{**IMPACT["long"][0], "user": hostile, "program": hostile, "state": hostile, "query": hostile}],
-            "standbys": [{**IMPACT["standbys"][0], "name": hostile}],
+            "forecast": [{**rehearsed.FORECAST, "sentence": hostile, "statement": hostile}],
+            "long": [
+                {**rehearsed.IMPACT["long"][0], "user": hostile, "program": hostile, "state": hostile, "query": hostile}
+            ],
+            "standbys": [{**rehearsed.IMPACT["standbys"][0], "name": hostile}],
         },
     )
 

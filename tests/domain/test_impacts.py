@@ -1,0 +1,79 @@
+"""What a rehearsal keeps of the target's own answers: bounded, without values, and a failure told as such."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from migrations_audit.engine import impact
+from migrations_audit.engine.impact import Impact
+from migrations_audit.engine.rehearsing.types import Lock, Pass, Statement, Step
+from migrations_audit.engine.session import CannotRead
+from migrations_audit.engine.urls import TargetUrl
+from migrations_audit.execution import impacts
+
+URL = TargetUrl(driver="", host="db.example", port=5432, database="market", user="migrator", password="swordfish")
+
+
+def played(*relations: str) -> Pass:
+    locks = [Lock("AccessExclusiveLock", name) for name in relations]
+    return Pass((Step("r1", "upgrade", [Statement("ALTER TABLE a ADD b int", locks=locks)]),))
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, found: Impact | Exception) -> list[Any]:
+    asked: list[Any] = []
+
+    def read(url: TargetUrl, *, names: list[str], application_name: str) -> Impact:
+        asked.append(names)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(impact, "read", read)
+    return asked
+
+
+def size(name: str) -> dict[str, Any]:
+    return {"name": name, "bytes": 1, "rows": 1, "never_analyzed": False, "live": 1}
+
+
+def test_each_locked_relation_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answers(monkeypatch, Impact())
+
+    impacts.read(URL, played("public.b", "public.a", "public.b"))
+
+    assert asked == [["public.a", "public.b"]]
+
+
+def test_a_target_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, CannotRead("db.example does not answer."))
+
+    found = impacts.read(URL, played("public.a"))
+
+    assert (found["problem"], found["forecast"]) == ("db.example does not answer.", [])
+
+
+def test_queries_of_others_are_kept_without_their_values_and_not_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {
+        "relation": "public.a",
+        "query": "UPDATE a SET mail = 'eve@example.com'" + " OR b" * 10_000,
+        "transaction_s": 1,
+    }
+    answers(monkeypatch, Impact(relations=[size("public.a")], holders=[dict(row)], long=[dict(row)]))
+
+    found = impacts.read(URL, played("public.a"))
+
+    for each in (*found["holders"], *found["long"]):
+        assert "eve@example.com" not in each["query"]
+        assert len(each["query"]) <= impacts.LONGEST_QUERY
+
+
+def test_no_more_is_kept_than_a_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"public.t{number}" for number in range(1_000)]
+    answers(monkeypatch, Impact(relations=[size(name) for name in names]))
+
+    found = impacts.read(URL, played(*names))
+
+    assert len(found["forecast"]) == impacts.MOST_ENTRIES
+    assert len(found["relations"]) == impacts.MOST_RELATIONS
