@@ -170,6 +170,7 @@ def weight_chip(entry: Mapping[str, Any]) -> SafeString:
     return _chip(tone, shape, f"{words}, rewrites" if entry["rewritten"] else words)
 
 
+@register.simple_tag
 def severity_chip(severity: str) -> SafeString:
     """How much a finding weighs. A word that this version does not know looks like a warning."""
     return _chip(*SEVERITIES.get(severity, SEVERITIES["warning"]), severity)
