@@ -56,6 +56,7 @@ ENVIRONMENTS: tuple[dict[str, Any], ...] = (
         "position": 3,
         "requirements": [DBA, OWNER],
         "rehearsal": "passed",
+        "rewrite_limit_mb": 20,
         "observe_every_s": 60,
     },
 )
