@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from migrations_audit.engine import catalog
+from migrations_audit.engine.redaction import clean
 from migrations_audit.engine.rehearsing.grading import is_of_table
 
 MAX_SHOWN: Final = 120
@@ -31,7 +32,7 @@ def differences(
         for change in catalog.diff(before, after)
         if change.key not in expected and not is_of_table(change.key, version_table)
     ]
-    return tuple(found)
+    return tuple(clean(line.replace("\n", "\\n")) for line in found)
 
 
 def promised(deltas: Iterable[tuple[str, Delta]]) -> dict[str, str]:

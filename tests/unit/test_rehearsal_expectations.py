@@ -71,6 +71,12 @@ def test_an_extension_of_another_version_is_the_same_extension() -> None:
     assert found == ()
 
 
+def test_odd_names_are_made_fit_to_store_and_to_show() -> None:
+    (found,) = differing(AFTER | {'table public."a\u202eb\nc"': "table"})
+
+    assert found == '+ table public."a\\u202eb\\nc" was not expected'
+
+
 def test_a_long_definition_is_cut() -> None:
     found = differing(AFTER | {"index public.i": "x" * 10_000})
 
