@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from migrations_audit.engine import catalog
+from migrations_audit.engine.redaction import clean
 from migrations_audit.engine.rehearsing.grading import is_of_table
 
 MAX_SHOWN: Final = 120
@@ -31,7 +32,7 @@ def differences(
         for change in catalog.diff(before, after)
         if change.key not in expected and not is_of_table(change.key, version_table)
     ]
-    return tuple(found)
+    return tuple(clean(line.replace("\n", "\\n")) for line in found)
 
 
 def promised(deltas: Iterable[tuple[str, Delta]]) -> dict[str, str]:
@@ -46,17 +47,29 @@ def promised(deltas: Iterable[tuple[str, Delta]]) -> dict[str, str]:
     return made
 
 
-def absent(made: Mapping[str, str], body: Mapping[str, str]) -> dict[str, list[str]]:
-    """By revision, what it made and what is not there. A column of an absent table is told with its table."""
+def absent(
+    made: Mapping[str, str], body: Mapping[str, str], *, in_any_schema: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """By revision, what it made and what is not there. A column of an absent table is told with its table.
+
+    What the revisions of ``in_any_schema`` made may be in another schema: they were rehearsed on another target, whose role may
+    have another search path.
+    """
+    bare = {_without_schema(key) for key in body} if in_any_schema else set()
     missing: dict[str, list[str]] = {}
     for key, revision in made.items():
-        if key in body:
-            continue
         kind, _, name = key.partition(" ")
         table = f"table {catalog.table_of(name)}" if kind == "column" else ""
-        if not table or table in body:
+        anywhere = revision in in_any_schema
+        there = [each in body or (anywhere and _without_schema(each) in bare) for each in (key, table)]
+        if not there[0] and (there[1] or not table):
             missing.setdefault(revision, []).append(key)
     return missing
+
+
+def _without_schema(key: str) -> tuple[str, ...]:
+    kind = next((each for each in _TELLING if key.startswith(each)), "")
+    return (kind, *catalog.names(key.removeprefix(kind))[1:]) if kind else ()
 
 
 def _broken(change: Mapping[str, str], after: Mapping[str, str], *, by_definition: bool) -> str:

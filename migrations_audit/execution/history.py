@@ -83,14 +83,16 @@ def _absent_of_deltas(subject: Target, reading: types.Reading, scripts: places.S
     if scripts is None or scripts.fatal is not None or not reading.revisions:
         return None
     order = _applied_in_order(scripts.graph, reading.revisions)
-    known = _deltas(subject, {revision.revision: revision.sha256 for revision in order})
+    files = {revision.revision: revision.sha256 for revision in order}
+    own = _deltas(subject, files, of_others=False)
+    known = {**_deltas(subject, files, of_others=True), **own}
     counted: list[types.Revision] = []
     for revision in reversed(order):
         if revision.revision not in known:
             break
         counted.insert(0, revision)
     made = expectations.promised((each.revision, known[each.revision]) for each in counted)
-    missing = expectations.absent(made, reading.catalog.body)
+    missing = expectations.absent(made, reading.catalog.body, in_any_schema=known.keys() - own.keys())
     if not missing:
         return None
     names = [name for each in missing.values() for name in each]
@@ -112,9 +114,10 @@ def _applied_in_order(graph: types.Graph, rows: tuple[str, ...]) -> list[types.R
     return [graph.by_id()[name] for name in resolve.pending(graph, ()) if name in has] if has else []
 
 
-def _deltas(subject: Target, files: Mapping[str, str]) -> dict[str, list[dict[str, str]]]:
-    """The newest delta of each revision in exactly this file."""
+def _deltas(subject: Target, files: Mapping[str, str], *, of_others: bool) -> dict[str, list[dict[str, str]]]:
+    """The newest delta of each revision in exactly this file: of the target itself, or of the project's other ones."""
     rows = RevisionDelta.objects.filter(project=subject.project_id, revision__in=files, sha256__in=set(files.values()))
+    rows = rows.exclude(rehearsal__run__target=subject) if of_others else rows.filter(rehearsal__run__target=subject)
     newest = rows.order_by("revision", "sha256", "-pk").distinct("revision", "sha256")
     return {row.revision: row.changes for row in newest if files[row.revision] == row.sha256}
 

@@ -141,6 +141,29 @@ def test_a_revision_that_was_only_stamped_is_named_by_the_next_reading(
     assert "r2 is recorded, but table public.analytics_modules is absent" in observation.sentence
 
 
+def test_another_target_of_the_project_may_have_it_in_another_schema_and_must_have_it_somewhere(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    place = portal.place(make_target_database("first"), runnable.chain("users", "analytics_modules"))
+    rehearsed(portal, place, portal.planned(place))
+    url = make_target_database("tenant")
+    beside = portal.register_again(place, url)
+    change(
+        url,
+        "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
+        "INSERT INTO alembic_version VALUES ('r2')",
+        "CREATE SCHEMA tenant",
+        "CREATE TABLE tenant.users (id int PRIMARY KEY)",
+    )
+
+    lacking = observing.observe_target(target_id=beside.target.pk, worker_name="reader@test")
+    change(url, "CREATE TABLE tenant.analytics_modules (id int PRIMARY KEY)")
+    whole = observing.observe_target(target_id=beside.target.pk, worker_name="reader@test")
+
+    assert "r2 is recorded, but table public.analytics_modules is absent" in lacking.sentence
+    assert whole.status == "in_sync", whole.sentence
+
+
 def test_an_extension_that_the_copys_server_lacks_is_a_reason_and_no_failure(
     portal: Portal, make_target_database: MakeTargetDatabase
 ) -> None:

@@ -71,6 +71,12 @@ def test_an_extension_of_another_version_is_the_same_extension() -> None:
     assert found == ()
 
 
+def test_odd_names_are_made_fit_to_store_and_to_show() -> None:
+    (found,) = differing(AFTER | {'table public."a\u202eb\nc"': "table"})
+
+    assert found == '+ table public."a\\u202eb\\nc" was not expected'
+
+
 def test_a_long_definition_is_cut() -> None:
     found = differing(AFTER | {"index public.i": "x" * 10_000})
 
@@ -129,3 +135,23 @@ def test_odd_names_are_found_by_their_table(name: str) -> None:
 
 def test_nothing_is_absent_from_a_database_that_has_it_all() -> None:
     assert expectations.absent(dict.fromkeys(BEFORE, "r1"), AFTER) == {}
+
+
+def test_what_was_rehearsed_on_another_target_may_be_in_another_schema() -> None:
+    tenant = {key.replace("public", "tenant"): value for key, value in BEFORE.items()}
+    made_elsewhere = dict.fromkeys(BEFORE, "r1")
+
+    assert expectations.absent(made_elsewhere, tenant, in_any_schema={"r1"}) == {}
+    assert expectations.absent(made_elsewhere, tenant) == {"r1": ["table public.users"]}
+
+
+def test_what_is_in_no_schema_is_absent_also_by_another_targets_rehearsal() -> None:
+    made_elsewhere = dict.fromkeys(BEFORE, "r1")
+
+    assert expectations.absent(made_elsewhere, {}, in_any_schema={"r1"}) == {"r1": ["table public.users"]}
+    assert expectations.absent(made_elsewhere, {"table tenant.users": "table"}, in_any_schema={"r1"}) == {
+        "r1": ["column public.users.id"]
+    }
+    assert expectations.absent(made_elsewhere, {"view tenant.users": "SELECT 1"}, in_any_schema={"r1"}) == {
+        "r1": ["table public.users"]
+    }

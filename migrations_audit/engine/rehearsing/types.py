@@ -15,7 +15,7 @@ from migrations_audit.engine.urls import TargetUrl
 class Scratch:
     """A server for copies. ``owner`` may create databases there; a ``private`` one exists for this rehearsal alone.
 
-    ``binaries`` is the folder with ``pg_dump`` and ``psql``, or None for those on the worker's PATH.
+    ``binaries`` is the folder with ``pg_dump`` and ``pg_restore``, or None for those on the worker's PATH.
     """
 
     owner: TargetUrl
