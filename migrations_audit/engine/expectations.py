@@ -67,6 +67,25 @@ def absent(
     return missing
 
 
+def without_trace(deltas: Iterable[tuple[str, Delta]], body: Mapping[str, str]) -> list[str]:
+    """The revisions of which nothing is there: each object that they were the last to change is as it was before them.
+
+    ``deltas`` are in the order of application. A revision that changed nothing of the catalog leaves no trace to look for.
+    """
+    last: dict[str, tuple[str, Mapping[str, str]]] = {}
+    for revision, delta in deltas:
+        last.update((change["key"], (revision, change)) for change in delta)
+    seen: dict[str, bool] = {}
+    for revision, change in last.values():
+        seen[revision] = seen.get(revision, False) or not _is_as_before(change, body)
+    return [revision for revision, has_trace in seen.items() if not has_trace]
+
+
+def _is_as_before(change: Mapping[str, str], body: Mapping[str, str]) -> bool:
+    found = body.get(change["key"])
+    return found is None if change["sign"] == "+" else found == change["before"]
+
+
 def _without_schema(key: str) -> tuple[str, ...]:
     kind = next((each for each in _TELLING if key.startswith(each)), "")
     return (kind, *catalog.names(key.removeprefix(kind))[1:]) if kind else ()

@@ -91,20 +91,24 @@ def _absent_of_deltas(subject: Target, reading: types.Reading, scripts: places.S
         if revision.revision not in known:
             break
         counted.insert(0, revision)
-    made = expectations.promised((each.revision, known[each.revision]) for each in counted)
-    missing = expectations.absent(made, reading.catalog.body, in_any_schema=known.keys() - own.keys())
-    if not missing:
+    deltas = [(each.revision, known[each.revision]) for each in counted]
+    missing = expectations.absent(
+        expectations.promised(deltas), reading.catalog.body, in_any_schema=known.keys() - own.keys()
+    )
+    told = {
+        revision: f"{revision} is recorded, but {_listed(keys)} {'is' if len(keys) == 1 else 'are'} absent"
+        for revision, keys in missing.items()
+    }
+    for revision in expectations.without_trace([each for each in deltas if each[0] in own], reading.catalog.body):
+        told.setdefault(revision, f"{revision} is recorded, but nothing of what it changes is there")
+    if not told:
         return None
     names = [name for each in missing.values() for name in each]
-    told = [
-        f"{revision} is recorded, but {_listed(keys)} {'is' if len(keys) == 1 else 'are'} absent"
-        for revision, keys in list(missing.items())[:MOST_NAMED]
-    ]
     return Finding(
         code="tables_missing",
-        sentence=f"{'; '.join(told)}: a rehearsal of exactly {'this file' if len(missing) == 1 else 'these files'} made it. "
-        f"Somebody stamped {subject}, or took it away.",
-        facts={"tables_missing": names},
+        sentence=f"{'; '.join(list(told.values())[:MOST_NAMED])}: a rehearsal of exactly "
+        f"{'this file' if len(told) == 1 else 'these files'} showed it. Somebody stamped {subject}, or took it away.",
+        facts={"tables_missing": names or list(told)},
     )
 
 

@@ -155,3 +155,18 @@ def test_what_is_in_no_schema_is_absent_also_by_another_targets_rehearsal() -> N
     assert expectations.absent(made_elsewhere, {"view tenant.users": "SELECT 1"}, in_any_schema={"r1"}) == {
         "r1": ["table public.users"]
     }
+
+
+def test_a_revision_leaves_no_trace_when_all_that_it_changed_last_is_as_before() -> None:
+    first = [{"sign": "+", "key": "table public.a", "before": "", "after": "table"}]
+    second = [
+        {"sign": "~", "key": "column public.a.n", "before": "integer", "after": "bigint"},
+        {"sign": "-", "key": "column public.a.old", "before": "text", "after": ""},
+    ]
+    deltas = [("r1", first), ("r2", second)]
+    body = {"table public.a": "table", "column public.a.n": "integer", "column public.a.old": "text"}
+
+    assert expectations.without_trace(deltas, body) == ["r2"]
+    assert expectations.without_trace(deltas, body | {"column public.a.n": "bigint"}) == []
+    assert expectations.without_trace(deltas, {}) == ["r1"]
+    assert expectations.without_trace([("r3", [])], body) == []
