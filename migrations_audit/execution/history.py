@@ -99,8 +99,8 @@ def _absent_of_deltas(subject: Target, reading: types.Reading, scripts: places.S
         revision: f"{revision} is recorded, but {_listed(keys)} {'is' if len(keys) == 1 else 'are'} absent"
         for revision, keys in missing.items()
     }
-    for revision in expectations.without_trace([each for each in deltas if each[0] in own], reading.catalog.body):
-        told.setdefault(revision, f"{revision} is recorded, but nothing of what it changes is there")
+    for name in expectations.without_trace([each for each in deltas if each[0] in own], reading.catalog.body):
+        told.setdefault(name, f"{name} is recorded, but nothing of what it changes is there")
     if not told:
         return None
     names = [name for each in missing.values() for name in each]
