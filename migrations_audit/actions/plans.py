@@ -13,7 +13,7 @@ from migrations_audit import hashchain
 from migrations_audit.actions import approvals, audit, moves, rehearsals
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict
-from migrations_audit.models import MigrationRun, Observation, Plan, RunStep, Snapshot, Target
+from migrations_audit.models import Environment, MigrationRun, Observation, Plan, RunStep, Snapshot, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import RehearsalDemand, RunState
 
@@ -185,6 +185,13 @@ def settings_parts(target: Target) -> dict[str, str]:
         "target": hashchain.digest(hashchain.canonical(facts)),
         "policy": hashchain.digest(hashchain.canonical(target.environment.policy_facts())),
     }
+
+
+def policy_difference(plan: Plan, environment: Environment) -> str:
+    """What of the policy is not as it was when the plan was made, as text."""
+    then, now = plan.options, environment.policy_facts()
+    names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    return "; ".join(f"{name}: {then.get(name, 'not asked')} → {now.get(name, 'not asked')}" for name in names)
 
 
 def start_digest(*, rows: Sequence[str], catalog: str) -> str:

@@ -19,6 +19,7 @@ from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import (
     backups,
+    departures,
     executing,
     judging,
     observing,
@@ -259,7 +260,8 @@ def _preflight(run: MigrationRun, plan: Plan, *, actor: Actor, narrator: Narrato
             RunState.VOID,
             "scripts_changed",
             f"Void: the script files changed after the plan was approved ({plan.parts['scripts'][:12]} then, "
-            f"{look.scripts.snapshot.digest[:12]} now). Request the upgrade again.",
+            f"{look.scripts.snapshot.digest[:12]} now): {departures.of_files(plan.snapshot, look.scripts.snapshot)}. Request the "
+            "upgrade again.",
         )
     _compare_start(run, plan, look.reading)
     if observation.status == TargetStatus.UNREADABLE_SCRIPTS:
@@ -298,7 +300,8 @@ def _compare_start(run: MigrationRun, plan: Plan, reading: types.Reading) -> Non
         raise Ended(
             RunState.VOID,
             "catalog_changed",
-            f"Void: the revision of {run.target} is the same, but its catalog changed after the plan was made. Plan again.",
+            f"Void: the revision of {run.target} is the same, but its catalog changed after the plan was made: "
+            f"{departures.of_catalog(plan.base_observation, reading.catalog)}. Plan again.",
         )
 
 

@@ -1,0 +1,39 @@
+"""What differs from what was approved, in words: the files, the catalog. For the sentence of a run that is void."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from migrations_audit.engine import catalog, types
+from migrations_audit.models import Observation, Snapshot
+
+MOST_NAMED: Final = 5
+
+
+def of_files(approved: Snapshot, found: Snapshot) -> str:
+    """Which script files were changed, added or removed."""
+    then, now = _digests(approved.files), _digests(found.files)
+    changed = [path for path in then.keys() & now.keys() if then[path] != now[path]]
+    parts = (
+        ("changed", changed),
+        ("added", list(now.keys() - then.keys())),
+        ("removed", list(then.keys() - now.keys())),
+    )
+    return "; ".join(f"{word} {_listed(sorted(paths))}" for word, paths in parts if paths)
+
+
+def of_catalog(approved: Observation, found: types.Catalog) -> str:
+    """Which objects of the catalog are not as they were when the plan was made."""
+    if approved.catalog is None:
+        return ""
+    return _listed([str(change) for change in catalog.diff(approved.catalog.body, found)])
+
+
+def _digests(files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {each["path"]: each["sha256"] for each in files}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"
