@@ -6,18 +6,21 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
+from django.conf import settings
 
 from migrations_audit.actions import rehearsals
 from migrations_audit.models import Rehearsal
 from opsportal.local import postgres
 from tests import people
 from tests.acceptance import portal as portals
+from tests.acceptance import published
 from tests.acceptance.portal import Portal
 from tests.conftest import MakeTargetDatabase
 from tests.waiting import wait_for
@@ -31,6 +34,16 @@ _COLUMNS = """
      WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND table_name <> 'alembic_version'
 """
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def interpreters() -> Iterator[None]:
+    """The worker of this module knows the interpreter of the package."""
+    path = str(published.SKYPILOT.interpreter)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PORTAL_INTERPRETERS", f"skypilot={path}")
+        patch.setattr(settings, "PORTAL_INTERPRETERS", {"skypilot": path})
+        yield
 
 
 @dataclass(frozen=True)
@@ -69,17 +82,17 @@ def alembic(folder: Path, url: str, *words: str) -> bool:
     return ended.returncode == 0
 
 
-def truth_of(folder: Path, url: str, revisions: list[str]) -> dict[str, Truth]:
-    """Each revision up, down and up again."""
+def truth_of(act: Callable[[str, str], bool], url: str, revisions: list[str]) -> dict[str, Truth]:
+    """Each revision up, down and up again. ``act`` is Alembic: a command and its revision."""
     found = {}
     for revision in revisions:
         before, had = state(url)
-        assert alembic(folder, url, "upgrade", revision), revision
+        assert act("upgrade", revision), revision
         made, has = state(url)
-        goes_back = alembic(folder, url, "downgrade", "-1")
+        goes_back = act("downgrade", "-1")
         after, _ = state(url)
         found[revision] = Truth(goes_back and (after != made or made == before), after == before, had != has)
-        if goes_back and not alembic(folder, url, "upgrade", revision):
+        if goes_back and not act("upgrade", revision):
             found[revision] = Truth(False, False, had != has)
             break
     return found
@@ -121,8 +134,39 @@ def test_a_grade_is_what_alembics_own_downgrade_does(
 
     rehearsal = rehearsed(portal, place)
 
+    url = make_target_database("by_hand")
+    assert_graded_as(rehearsal, truth_of(partial(alembic, folder, url), url, revisions_of(rehearsal)))
+
+
+def test_the_grades_of_a_published_package_with_an_interpreter_of_its_own(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    project = published.SKYPILOT
+    folder = project.folder(portal.roots)
+    place = portal.register(make_target_database("graded"), folder, **project.registered())
+    place.environment.deadline_s = 300
+    place.environment.save(update_fields=["deadline_s"])
+    url = make_target_database("by_hand")
+
+    def act(name: str, revision: str) -> bool:
+        try:
+            project.alembic(folder, url, (name, {"revision": revision}))
+        except AssertionError:
+            return False
+        return True
+
+    rehearsal = rehearsed(portal, place)
+
+    assert len(rehearsal.steps) == project.steps
+    assert_graded_as(rehearsal, truth_of(act, url, revisions_of(rehearsal)))
+
+
+def revisions_of(rehearsal: Rehearsal) -> list[str]:
+    return [step["revision"] for step in rehearsal.steps]
+
+
+def assert_graded_as(rehearsal: Rehearsal, truth: Mapping[str, Truth]) -> None:
     assert rehearsal.outcome == "passed", rehearsal.sentence
-    truth = truth_of(folder, make_target_database("by_hand"), [step["revision"] for step in rehearsal.steps])
     for step in rehearsal.steps:
         if step["revision"] not in truth:
             continue
