@@ -113,7 +113,7 @@ def lint(_: list[str]) -> int:
 def lock(rest: list[str]) -> int:
     install(DEV)
     install_uv()
-    groups_of: dict[str, list[str]] = {RUNTIME: ["local"], DEV: ["local", "dev"], PRODUCTION: []}
+    groups_of: dict[str, list[str]] = {RUNTIME: ["local"], DEV: ["local", "dev"], PRODUCTION: ["rehearsal"]}
     for file, groups in groups_of.items():
         options = [word for group in groups for word in ("--group", group)]
         options += [
