@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from migrations_audit.access import actor_of
 from migrations_audit.actions import proposals, registry, registry_rights
-from migrations_audit.admin.base import TabularInline
+from migrations_audit.admin.base import LookingInline
 from migrations_audit.admin.fields import RequirementsField, requirement_lines
 from migrations_audit.admin.filters import by_environment
 from migrations_audit.admin.registry import ProposingAdmin, RefusableForm, RegistryAdmin, VersionedForm
@@ -40,25 +40,12 @@ class EnvironmentForm(VersionedForm):
         }
 
 
-class MembershipList(TabularInline):
+class MembershipList(LookingInline):
     """Who holds which role here, to look at. Memberships are changed in their own list."""
 
     model = Membership
     fields = ["group", "role", "approver_role"]
-    extra = 0
     template = "admin/migrations_audit/environment/memberships.html"
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Environment)

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from migrations_audit.access import actor_of
 from migrations_audit.actions import registry
-from migrations_audit.admin.base import TabularInline
+from migrations_audit.admin.base import LookingInline
 from migrations_audit.admin.filters import by_environment
 from migrations_audit.admin.registry import RefusableForm, RegistryAdmin
 from migrations_audit.models import Environment, Window
@@ -32,25 +32,12 @@ class WindowForm(RefusableForm):
         }
 
 
-class WindowList(TabularInline):
+class WindowList(LookingInline):
     """The windows of the environment, to look at. They are changed in their own list."""
 
     model = Window
     fields = ["kind", "cron", "duration_minutes", "time_zone"]
-    extra = 0
     template = "admin/migrations_audit/environment/windows.html"
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 def context_of(environment: Environment) -> dict[str, Any]:
