@@ -117,6 +117,7 @@ def test_an_operator_schedules_in_the_browser_and_the_page_follows(
     operator.page.get_by_text("Schedule", exact=True).first.click()
     operator.is_accessible()
     operator.page.get_by_label("Start at").fill(f"{database_now() + timedelta(hours=2):%Y-%m-%dT%H:%M}")
+    operator.page.get_by_label("Repeat the target’s name").fill(place.target.label)
     operator.press("Schedule")
 
     expect(operator.page.get_by_text("as operator scheduled it.")).to_be_visible()
