@@ -13,6 +13,7 @@ import kombu.serialization
 import psycopg
 import pytest
 from django.conf import settings
+from django.db import connections
 from kombu.exceptions import ContentDisallowed
 
 from migrations_audit import tasks
@@ -30,6 +31,7 @@ def as_app_role(django_db_setup: None) -> Iterator[str]:
     name, role = f"roles_{secrets.token_hex(4)}", f"app_{secrets.token_hex(4)}"
     template = settings.DATABASES["default"]["NAME"]
     (written,) = re.findall(r"```sql\n(CREATE ROLE opsportal_app.*?)```", DEPLOY.read_text(), re.DOTALL)
+    connections.close_all()  # a database is copied only while nobody is connected to it
     portals.on_server(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     owner = portals.database_url(name)
     with psycopg.connect(owner, autocommit=True) as connection:
@@ -99,7 +101,8 @@ def test_the_queue_knows_only_tasks_that_take_numbers() -> None:
     ours = {name for name in app.tasks if not name.startswith("celery.")}
 
     assert ours == {
-        f"migrations_audit.{name}" for name in ("plan_run", "execute_run", "reconcile_run", "observe_target", "sweep")
+        f"migrations_audit.{name}"
+        for name in ("plan_run", "rehearse", "execute_run", "reconcile_run", "observe_target", "sweep")
     }
 
 
