@@ -103,10 +103,11 @@ def _absent_of_deltas(subject: Target, reading: types.Reading, scripts: places.S
         told.setdefault(name, f"{name} is recorded, but nothing of what it changes is there")
     if not told:
         return None
+    said = [told[each.revision] for each in counted if each.revision in told]
     names = [name for each in missing.values() for name in each]
     return Finding(
         code="tables_missing",
-        sentence=f"{'; '.join(list(told.values())[:MOST_NAMED])}: a rehearsal of exactly "
+        sentence=f"{'; '.join(said[:MOST_NAMED])}: a rehearsal of exactly "
         f"{'this file' if len(told) == 1 else 'these files'} showed it. Somebody stamped {subject}, or took it away.",
         facts={"tables_missing": names or list(told)},
     )
