@@ -24,6 +24,9 @@ SUBJECTS = (
     "token",
     "access",
     "audit",
+    "policy",
+    "portal",
+    "window",
 )
 
 

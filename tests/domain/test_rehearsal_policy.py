@@ -38,7 +38,9 @@ def approve(place: Place, run: MigrationRun, who: str = "dba") -> Approval:
 
 def start(place: Place, run: MigrationRun) -> MigrationRun:
     assert run.plan is not None
-    return runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
+    return runs.start(
+        actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label
+    )
 
 
 def demand(place: Place, **policy: Any) -> None:

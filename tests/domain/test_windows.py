@@ -127,7 +127,11 @@ def test_a_window_that_cannot_be_read_any_more_lets_nothing_start_and_does_not_s
     run = make_run(place, state="approved")
     assert run.plan is not None
     schedules.schedule(
-        actor=place.actor("operator"), number=run.number, digest=run.plan.digest, at=database_now() + timedelta(hours=1)
+        actor=place.actor("operator"),
+        number=run.number,
+        digest=run.plan.digest,
+        at=database_now() + timedelta(hours=1),
+        confirm=run.target.label,
     )
     MigrationRun.objects.filter(number=run.number).update(scheduled_at=database_now())
     windowing.opened(place.environment, time_zone="Europe/Abolished")
