@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.db import connections
 from playwright.sync_api import Browser, sync_playwright
 
 from opsportal.demo.screenshots import ARGUMENTS
@@ -29,3 +30,5 @@ def chromium(chromium_path: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
         yield browser
         browser.close()
+        # While the loop is there Django keeps connections of their own, to the database of this module.
+        connections.close_all()

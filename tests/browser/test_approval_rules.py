@@ -21,8 +21,8 @@ SETTLED = """Promise.race([
     Promise.all(document.getAnimations().map((each) => each.finished.catch(() => null))).then(() => null),
     new Promise((go) => setTimeout(go, 2000)),
 ])"""
-"""Colours go over to those of another scheme within moments; what is in between is nobody's. A transition of something that is not
-painted never ends, so that nothing waits for long."""
+"""Colours go over to those of another scheme within moments; what is in between is nobody's. A transition of something that is
+not painted never ends, so that nothing waits for long."""
 
 
 def looks_right(person: Person) -> None:
