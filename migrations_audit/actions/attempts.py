@@ -383,8 +383,9 @@ def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
     if changed:
         what = {"target": "the target's or the project's settings", "policy": "the environment's policy"}
         words = " and ".join(what[name] for name in changed)
-        differing = f" ({plans.policy_difference(plan, run.target.environment)})" if "policy" in changed else ""
-        sentence = f"Changed after approval: {words}{differing}. Request the upgrade again."
+        differing = plans.differences(plan, run.target)
+        shown = f" ({differing})" if differing else ""
+        sentence = f"Changed after approval: {words}{shown}. Request the upgrade again."
         return RunState.VOID, "approved_thing_changed", sentence
     enrolled = run.target.identity
     if enrolled is None or plans.identity_facts(enrolled) != plans.identity_facts(plan.identity):

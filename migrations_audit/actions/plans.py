@@ -13,7 +13,7 @@ from migrations_audit import hashchain
 from migrations_audit.actions import approvals, audit, moves, rehearsals
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict
-from migrations_audit.models import Environment, MigrationRun, Observation, Plan, RunStep, Snapshot, Target
+from migrations_audit.models import MigrationRun, Observation, Plan, RunStep, Snapshot, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import RehearsalDemand, RunState
 
@@ -143,6 +143,7 @@ def _freeze(run: MigrationRun, draft: Draft, *, now: datetime) -> Plan:
         sql_reason=draft.sql_reason,
         findings=[dict(finding) for finding in draft.findings],
         options=run.target.environment.policy_facts(),
+        settings=settings_facts(run.target),
         identity=dict(draft.identity),
         snapshot=draft.snapshot,
         base_observation=draft.base_observation,
@@ -176,22 +177,42 @@ def fail(*, actor: Actor, number: int, epoch: int, code: str, sentence: str) -> 
 
 def settings_parts(target: Target) -> dict[str, str]:
     """The digests of what people can edit: the target with its project, and the environment's policy."""
-    facts = {
-        "target": target.label,
-        "reference": hashchain.digest(target.url_reference),
-        "project": target.project.approved_facts(),
-    }
     return {
-        "target": hashchain.digest(hashchain.canonical(facts)),
+        "target": hashchain.digest(hashchain.canonical(settings_facts(target))),
         "policy": hashchain.digest(hashchain.canonical(target.environment.policy_facts())),
     }
 
 
-def policy_difference(plan: Plan, environment: Environment) -> str:
-    """What of the policy is not as it was when the plan was made, as text."""
-    then, now = plan.options, environment.policy_facts()
+def settings_facts(target: Target) -> dict[str, Any]:
+    """What an approval binds of the settings of a target and its project."""
+    return {
+        "target": target.label,
+        "reference": hashchain.digest(target.url_reference),
+        "project": target.project.approved_facts(),
+    }
+
+
+def differences(plan: Plan, target: Target) -> str:
+    """What of the settings and the policy is not as it was when the plan was made, as text."""
+    now = settings_facts(target)
+    then = plan.settings or now  # a plan of an earlier version does not say
+    told = [
+        *_differing({"target": then["target"]}, {"target": now["target"]}),
+        *_differing(then["project"], now["project"]),
+        *_differing(plan.options, target.environment.policy_facts()),
+    ]
+    if then["reference"] != now["reference"]:
+        told.append("the reference to the target's URL")
+    return "; ".join(told)
+
+
+def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    return "; ".join(f"{name}: {then.get(name, 'not asked')} → {now.get(name, 'not asked')}" for name in names)
+    return [f"{name}: {_told(then.get(name))} → {_told(now.get(name))}" for name in names]
+
+
+def _told(value: Any) -> str:
+    return "nothing" if value in (None, "", [], {}) else str(value)
 
 
 def start_digest(*, rows: Sequence[str], catalog: str) -> str:

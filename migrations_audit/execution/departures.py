@@ -30,6 +30,13 @@ def of_catalog(approved: Observation, found: types.Catalog) -> str:
     return _listed([str(change) for change in catalog.diff(approved.catalog.body, found)])
 
 
+def of_identity(approved: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Which facts of a database's identity are others."""
+    return _listed(
+        [f"{name}: {approved[name]} → {value}" for name, value in found.items() if approved.get(name) != value]
+    )
+
+
 def _digests(files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {each["path"]: each["sha256"] for each in files}
 

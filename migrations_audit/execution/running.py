@@ -276,7 +276,8 @@ def _compare_start(run: MigrationRun, plan: Plan, reading: types.Reading) -> Non
         raise Ended(
             RunState.VOID,
             "identity_changed",
-            f"Void: {run.target} is not the database of the plan any more. Check now, look at its identity, and request again.",
+            f"Void: {run.target} is not the database of the plan any more "
+            f"({departures.of_identity(plan.identity, found)}). Check now, look at its identity, and request again.",
         )
     planned, timeline = plan.identity["timeline"], reading.identity.timeline
     if timeline > planned > 0:

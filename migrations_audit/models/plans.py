@@ -57,6 +57,10 @@ class Plan(models.Model):
     sql_reason = models.TextField(blank=True, help_text="Why there is no SQL from offline mode.")
     findings = models.JSONField(default=list)
     options = models.JSONField()
+    settings = models.JSONField(
+        default=dict,
+        help_text="Of the target and its project, as ``parts`` binds them; a reference only by its digest.",
+    )
     identity = models.JSONField()
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="plans")
     base_observation = models.ForeignKey(Observation, on_delete=models.PROTECT, related_name="plans")
