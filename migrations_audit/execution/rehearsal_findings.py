@@ -46,6 +46,7 @@ def of_rehearsal(
         found += _rows(step, place, table=run.target.project.version_table)
         found += _way_back(step, place, reasons.get(step.revision, ()))
     found += _held(run, there, impact)
+    found += _unread(run, there, impact)
     if differs:
         found.append(finding.of("copy_differs", run.target.label, "The copy was not like its target in everything."))
     if not plan.sql:
@@ -117,6 +118,16 @@ def _held(run: MigrationRun, there: Pass, impact: Mapping[str, Any]) -> Iterator
             f"{relation} is held in a transaction older than a minute. The plan would wait, and all others behind it."
         )
         yield finding.of("lock_is_held", run.target.label, sentence)
+
+
+def _unread(run: MigrationRun, there: Pass, impact: Mapping[str, Any]) -> Iterator[Finding]:
+    """The two rules that need the target could not be applied: no finding of theirs must not read like a pass."""
+    if impact.get("problem") and any(each.locks for step in there.steps for each in step.statements):
+        sentence = (
+            "The sizes and sessions of the target could not be read. Whether a large table is written anew, and whether "
+            "somebody holds a table that the plan locks, is not known."
+        )
+        yield finding.of("impact_could_not_run", run.target.label, sentence)
 
 
 def _of_executed(run: MigrationRun, there: Pass, paths: Mapping[str, str]) -> Iterator[Finding]:

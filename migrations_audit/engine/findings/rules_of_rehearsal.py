@@ -41,6 +41,12 @@ OF_REHEARSALS: Final = (
         "Wait until that transaction has ended, or have it ended, and rehearse again.",
     ),
     Rule(
+        "impact_could_not_run",
+        _W,
+        "The target did not tell the sizes and sessions of the tables that the plan locks, so two rules could not be applied.",
+        "Correct what the run's page names as the reason, and rehearse again.",
+    ),
+    Rule(
         "downgrade_failed",
         _W,
         "A downgrade failed on the copy, or the upgrade failed after it.",

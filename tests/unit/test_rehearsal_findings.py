@@ -1,0 +1,57 @@
+"""What a rehearsal gives cause for, from what the copy and the target told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migrations_audit.engine.rehearsing.types import Lock, Pass, Statement, Step
+from migrations_audit.execution import rehearsal_findings
+from migrations_audit.models import Environment, MigrationRun, Plan, Project, Target
+
+SEEN = {"problem": "", "holders": []}
+REWRITING = Statement(
+    "ALTER TABLE entries ALTER COLUMN amount TYPE bigint",
+    locks=[Lock("AccessExclusiveLock", "public.entries")],
+    rewrites=["public.entries"],
+)
+
+
+def findings_of(statement: Statement, impact: dict[str, Any]) -> dict[str, str]:
+    """The sentences of a plan of this one statement, by code."""
+    environment = Environment(slug="production", rewrite_limit_mb=20, lock_limit_ms=1000)
+    target = Target(project=Project(slug="ledger"), environment=environment, slug="main")
+    plan = Plan(steps=[{"revision": "002", "path": "versions/002.py"}], sql="-- read elsewhere")
+    there = Pass(steps=(Step("002", "upgrade", [statement]),))
+    found = rehearsal_findings.of_rehearsal(
+        MigrationRun(target=target), plan, there, impact=impact, differs=False, reasons={}
+    )
+    return {each["code"]: each["sentence"] for each in found}
+
+
+def relation(megabytes: int) -> dict[str, Any]:
+    return {"name": "public.entries", "bytes": megabytes * 1024**2}
+
+
+def test_a_table_over_the_limit_that_is_written_anew_is_named() -> None:
+    found = findings_of(REWRITING, {**SEEN, "relations": [relation(39)]})
+
+    assert found.keys() == {"large_rewrite"}
+    assert "002 writes public.entries anew" in found["large_rewrite"]
+
+
+def test_a_smaller_table_and_one_that_the_plan_makes_itself_are_not() -> None:
+    assert findings_of(REWRITING, {**SEEN, "relations": [relation(19)]}) == {}
+    assert findings_of(REWRITING, {**SEEN, "relations": []}) == {}
+
+
+def test_a_target_that_did_not_tell_its_sizes_is_a_finding_and_no_pass() -> None:
+    found = findings_of(
+        REWRITING, {"problem": "ledger/production/main did not answer.", "relations": [], "holders": []}
+    )
+
+    assert found.keys() == {"impact_could_not_run"}
+    assert "is not known" in found["impact_could_not_run"]
+
+
+def test_without_a_lock_nothing_was_to_be_asked() -> None:
+    assert findings_of(Statement("CREATE TABLE fresh (id int)"), {"problem": "It did not answer."}) == {}
