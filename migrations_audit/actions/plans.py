@@ -143,7 +143,7 @@ def _freeze(run: MigrationRun, draft: Draft, *, now: datetime) -> Plan:
         sql_reason=draft.sql_reason,
         findings=[dict(finding) for finding in draft.findings],
         options=run.target.environment.policy_facts(),
-        settings=settings_facts(run.target),
+        settings=_kept(settings_facts(run.target)),
         identity=dict(draft.identity),
         snapshot=draft.snapshot,
         base_observation=draft.base_observation,
@@ -194,11 +194,12 @@ def settings_facts(target: Target) -> dict[str, Any]:
 
 def differences(plan: Plan, target: Target) -> str:
     """What of the settings and the policy is not as it was when the plan was made, as text."""
-    now = settings_facts(target)
+    now = _kept(settings_facts(target))
     then = plan.settings or now  # a plan of an earlier version does not say
     told = [
         *_differing({"target": then["target"]}, {"target": now["target"]}),
         *_differing(then["project"], now["project"]),
+        *(f"another value for the variable {name}" for name in _unequal(then["variables"], now["variables"])),
         *_differing(plan.options, target.environment.policy_facts()),
     ]
     if then["reference"] != now["reference"]:
@@ -206,13 +207,30 @@ def differences(plan: Plan, target: Target) -> str:
     return "; ".join(told)
 
 
+def _kept(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts as a plan keeps them for ever: of a variable only its value's digest.
+
+    Variables are no place for secrets, but a secret that was put there by mistake must be gone once the project is corrected.
+    """
+    project = dict(facts["project"])
+    variables = {name: hashchain.digest(value) for name, value in project.pop("extra_environment").items()}
+    return {**facts, "project": project, "variables": variables}
+
+
 def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    return [f"{name}: {_told(then.get(name))} → {_told(now.get(name))}" for name in names]
+    return [f"{name}: {_told(then.get(name))} → {_told(now.get(name))}" for name in _unequal(then, now)]
+
+
+def _unequal(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
 
 
 def _told(value: Any) -> str:
-    return "nothing" if value in (None, "", [], {}) else str(value)
+    if isinstance(value, list):
+        return ", ".join(_told(each) for each in value) or "nothing"
+    if isinstance(value, dict) and value.keys() == {"role", "count"}:
+        return f"{value['count']} {value['role']}"
+    return "nothing" if value in (None, "", {}) else str(value)
 
 
 def start_digest(*, rows: Sequence[str], catalog: str) -> str:

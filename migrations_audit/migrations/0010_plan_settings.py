@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='plan',
             name='settings',
-            field=models.JSONField(default=dict, help_text='Of the target and its project, as ``parts`` binds them; a reference only by its digest.'),
+            field=models.JSONField(default=dict, help_text='Of the target and its project, as ``parts`` binds them; a reference and variables only by digests.'),
         ),
     ]

@@ -59,7 +59,7 @@ class Plan(models.Model):
     options = models.JSONField()
     settings = models.JSONField(
         default=dict,
-        help_text="Of the target and its project, as ``parts`` binds them; a reference only by its digest.",
+        help_text="Of the target and its project, as ``parts`` binds them; a reference and variables only by digests.",
     )
     identity = models.JSONField()
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="plans")

@@ -87,17 +87,19 @@ REFUSED: dict[Change, str] = {
 }
 """What the claim answers with a refusal; value: its code."""
 
+POLICY, SETTINGS = "the environment's policy", "the target's or the project's settings"
+
 VOID: dict[Change, str] = {
-    fewer_people: "the environment's policy",
-    longer_lock_timeout: "the environment's policy",
-    lower_tier: "the environment's policy",
-    longer_deadline: "the environment's policy",
-    other_url: "the target's or the project's settings",
-    other_name: "the target's or the project's settings",
-    other_folder: "the target's or the project's settings",
-    other_version_table: "the target's or the project's settings",
-    other_environment_variables: "the target's or the project's settings",
+    fewer_people: f"{POLICY} (requirements: 1 database-administrator, 1 owner → 1 owner)",
+    longer_lock_timeout: f"{POLICY} (lock_timeout_ms: 1000 → 60000)",
+    lower_tier: f"{POLICY} (tier: production → development)",
+    longer_deadline: f"{POLICY} (deadline_s: 3600 → 7200)",
+    other_url: f"{SETTINGS} (the reference to the target's URL)",
+    other_name: f"{SETTINGS} (target: market/production/main → market/production/renamed)",
+    other_folder: f"{SETTINGS} (folder: /srv/market → /srv/elsewhere)",
+    other_version_table: f"{SETTINGS} (version_table: alembic_version → another_version)",
+    other_environment_variables: f"{SETTINGS} (another value for the variable APP_ENV)",
 }
-"""What voids the approval; value: what the sentence must name."""
+"""What voids the approval; value: what the sentence must name, and what of it differs."""
 
 HARMLESS: tuple[Change, ...] = (nothing, other_name_for_people)
