@@ -1,4 +1,4 @@
-"""Two people for what loosens production: a change of its policy is proposed by one and takes effect when another confirms it."""
+"""Two people for what loosens production: a change of its policy or windows is proposed by one, and another confirms it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Model
 
 from migrations_audit import access
-from migrations_audit.actions import audit, people, registry, registry_rights, texts
+from migrations_audit.actions import audit, people, registry, registry_entries, registry_rights, registry_windows, texts
 from migrations_audit.actions.registry_entries import ChangedMeanwhile
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Denied, Invalid, NotFound
-from migrations_audit.models import Environment, Membership, PolicyProposal
+from migrations_audit.models import Environment, Membership, PolicyProposal, Window
 from migrations_audit.models.clock import database_now
 from migrations_audit.models.proposals import ProposalDecision, ProposalKind
 from migrations_audit.queries import second_person
@@ -70,6 +70,28 @@ def save_membership(*, actor: Actor, membership_id: int | None = None, **values:
 
 
 @audit.action
+def save_window(*, actor: Actor, window_id: int | None = None, **values: Any) -> Window | PolicyProposal:
+    """Store the window as ``registry_windows.save`` does; or propose it, where it lets runs start in production at more times."""
+    try:
+        return registry_windows.save(actor=actor, window_id=window_id, **values)
+    except registry_rights.NeedsSecondPerson as error:
+        window = Window.objects.select_related("environment").filter(pk=window_id or 0).first()
+        environment = window.environment if window is not None else values["environment"]
+        return _propose(actor, environment, error.changes, values, kind=ProposalKind.WINDOW, window=window)
+
+
+@audit.action
+def remove_window(*, actor: Actor, window_id: int) -> PolicyProposal | None:
+    """Remove the window as ``registry_windows.remove`` does; or propose that, where runs could start in production more often."""
+    try:
+        registry_windows.remove(actor=actor, window_id=window_id)
+    except registry_rights.NeedsSecondPerson as error:
+        window = Window.objects.select_related("environment").get(pk=window_id)
+        return _propose(actor, window.environment, error.changes, {}, kind=ProposalKind.REMOVAL, window=window)
+    return None
+
+
+@audit.action
 def change_user(
     *, actor: Actor, user_id: int, groups: Iterable[Group] | None = None, **values: Any
 ) -> list[PolicyProposal]:
@@ -111,8 +133,7 @@ def confirm(*, actor: Actor, proposal_id: int) -> PolicyProposal:
     if actor.user_id == proposal.proposed_by_id:
         raise SelfConfirmation(f"You proposed this. {who_confirms(proposal.environment, than=actor.user_id)}")
     environment = Environment.objects.select_for_update(no_key=True).get(pk=proposal.environment_id)
-    is_overtaken = environment.settings_version != proposal.seen_version and proposal.kind != ProposalKind.ACCOUNT
-    if is_overtaken:
+    if _is_overtaken(proposal, environment):
         raise ChangedMeanwhile(
             f"The settings of {environment} were changed since this was proposed. Decline it, and propose it again."
         )
@@ -123,6 +144,10 @@ def confirm(*, actor: Actor, proposal_id: int) -> PolicyProposal:
         case ProposalKind.ACCOUNT:
             for group in values.values():
                 people.put_into_group(actor, proposal.account_id or 0, group)
+        case ProposalKind.WINDOW:
+            registry_windows.put(actor, proposal.window_id, values)
+        case ProposalKind.REMOVAL:
+            registry_windows.take(actor, proposal.window_id or 0)
         case _:
             registry.put_environment(actor, proposal.environment_id, values)
     _close(proposal, actor, ProposalDecision.CONFIRMED, reason="")
@@ -163,12 +188,13 @@ def _propose(
     kind: ProposalKind = ProposalKind.POLICY,
     membership: Membership | None = None,
     account: User | None = None,
+    window: Window | None = None,
 ) -> PolicyProposal:
     access.need_scope(actor, "")
-    stored = {name: _stored(values[name]) for name in changes}
+    stored = {name: _stored(value) for name, value in values.items() if name in changes}
     same = PolicyProposal.objects.filter(environment=environment, decision="", kind=kind)
     if kind is not ProposalKind.POLICY:
-        same = same.filter(membership=membership, account=account, values=stored)
+        same = same.filter(membership=membership, account=account, window=window, values=stored)
     if same.exists():
         raise OpenProposal(f"{same.first()} is open, by {same[0].proposed_by_name}. Confirm or decline that one first.")
     proposal = PolicyProposal.objects.create(
@@ -176,6 +202,7 @@ def _propose(
         kind=kind,
         membership=membership,
         account=account,
+        window=window,
         before={name: change["old"] for name, change in changes.items()},
         after={name: change["new"] for name, change in changes.items()},
         values=stored,
@@ -206,6 +233,22 @@ def _open(actor: Actor, proposal_id: int) -> PolicyProposal:
             f"{proposal.decided_by_name} has {proposal.get_decision_display()} this at {proposal.decided_at:%Y-%m-%d %H:%M} UTC."
         )
     return proposal
+
+
+def _is_overtaken(proposal: PolicyProposal, environment: Environment) -> bool:
+    """Whether what it would change is not any more as whoever proposed it saw it. Raises Invalid when it is gone."""
+    match proposal.kind:
+        case ProposalKind.ACCOUNT:
+            return False
+        case ProposalKind.WINDOW | ProposalKind.REMOVAL if proposal.window is not None:
+            now = {name: registry_entries.shown(getattr(proposal.window, name)) for name in proposal.before}
+            return bool(now != proposal.before)
+        case ProposalKind.WINDOW if "environment" in proposal.values:
+            return False
+        case ProposalKind.WINDOW | ProposalKind.REMOVAL:
+            raise Invalid("The window that this names is not there any more. Decline it.", field="window")
+        case _:
+            return environment.settings_version != proposal.seen_version
 
 
 def _close(proposal: PolicyProposal, actor: Actor, decision: ProposalDecision, *, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The registry: environments with policy and windows, memberships, projects, targets. Every change says what was and what is.
+"""The registry: environments with their policy, memberships, projects, targets. Every change says what was and what is.
 
 An action creates when its id is None. It takes the fields to set by name; those left out stay as they are. With
 ``seen_version`` it refuses a change made on a page that is no longer true.
@@ -21,7 +21,6 @@ from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import Environment, Membership, MigrationRun, Observation, Project, Target, Window
 from migrations_audit.queries import second_person
 
-MOST_WINDOWS = 50
 SEALED = "sealed value"
 SEALED_ANEW = "sealed value changed"
 
@@ -82,7 +81,7 @@ def _save_environment(
             "administrator confirms it.",
             changes=changes,
         )
-    _record(actor, environment, changes, is_new=environment_id is None)
+    registry_entries.record(actor, environment, changes, is_new=environment_id is None)
     return environment
 
 
@@ -118,7 +117,7 @@ def _save_membership(
 ) -> Membership:
     membership = registry_entries.open_entry(Membership, membership_id)
     changes = registry_entries.assign(membership, values)
-    _need_parts(membership, "environment", "group")
+    registry_entries.need_parts(membership, "environment", "group")
     need(actor, "add" if membership_id is None else "change", Membership, environment=membership.environment)
     environment = membership.environment
     if membership_id is not None and "environment" in changes:
@@ -130,7 +129,7 @@ def _save_membership(
             f"{environment} is production and in use: approvers are added by a proposal that a second administrator confirms.",
             changes=changes,
         )
-    _record(actor, membership, changes, is_new=membership_id is None)
+    registry_entries.record(actor, membership, changes, is_new=membership_id is None)
     return membership
 
 
@@ -140,33 +139,6 @@ def remove_membership(*, actor: Actor, membership_id: int) -> None:
     membership = registry_entries.open_entry(Membership, membership_id, for_removal=True)
     need(actor, "delete", Membership, environment=membership.environment)
     _remove(actor, membership)
-
-
-@audit.action
-def save_window(*, actor: Actor, window_id: int | None = None, **values: Any) -> Window:
-    """Give an environment a window in which runs may or may not start, or change one. It stays in its environment.
-
-    No approval becomes void by it: what the windows say is asked at each start and at each claim. Raises Invalid, MayNotRegister.
-    """
-    window = registry_entries.open_entry(Window, window_id)
-    changes = registry_entries.assign(window, values)
-    _need_parts(window, "environment")
-    need(actor, "add" if window_id is None else "change", Window, environment=window.environment)
-    if window_id is not None and "environment" in changes:
-        raise Invalid("A window stays in its environment. Add another one there.", field="environment")
-    if window_id is None and window.environment.windows.count() >= MOST_WINDOWS:
-        raise Invalid(f"{window.environment} has {MOST_WINDOWS} windows, and more are not taken. Remove one first.")
-    registry_entries.store(window, changes, rules=registry_rules.check_window)
-    _record(actor, window, changes, is_new=window_id is None)
-    return window
-
-
-@audit.action
-def remove_window(*, actor: Actor, window_id: int) -> None:
-    """Take a window from an environment. Raises MayNotRegister, NoSuchEntry."""
-    window = registry_entries.open_entry(Window, window_id, for_removal=True)
-    need(actor, "delete", Window, environment=window.environment)
-    _remove(actor, window)
 
 
 @sensitive_variables("new_git_key", "key")
@@ -195,7 +167,7 @@ def save_project(
     key = new_git_key.replace("\r\n", "\n").strip()
     changes |= _new_key(project, git_key=git_key.strip(), new_git_key=key, remove=remove_git_key)
     registry_entries.store(project, changes, rules=registry_rules.check_project)
-    _record(actor, project, changes, is_new=project_id is None)
+    registry_entries.record(actor, project, changes, is_new=project_id is None)
     return project
 
 
@@ -228,7 +200,7 @@ def save_target(
     if target_id is not None:
         need(actor, verb, Target, environment=target.environment)
     changes = registry_entries.assign(target, values)
-    _need_parts(target, "project", "environment")
+    registry_entries.need_parts(target, "project", "environment")
     need(actor, verb, Target, environment=target.environment)
     if target_id is not None and changes and has_history(target):
         raise HasHistory(f"{target} has been read, so its project, environment and short name do not change any more.")
@@ -236,7 +208,7 @@ def save_target(
     registry_entries.store(target, changes, rules=registry_rules.check_target)
     if "url_reference" in changes:
         dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)
-    _record(actor, target, changes, is_new=target_id is None)
+    registry_entries.record(actor, target, changes, is_new=target_id is None)
     return target
 
 
@@ -271,12 +243,6 @@ def refuse_removal(entry: Entry) -> None:
         raise InUse(f"{later} asks that scripts were verified in {entry} first. Change that policy first.")
     if has_history(entry):
         raise HasHistory(f"{entry} has a history: what was read, frozen and run is a record. It stays.")
-
-
-def _need_parts(entry: Membership | Target | Window, *names: str) -> None:
-    for name in names:
-        if getattr(entry, f"{name}_id") is None:
-            raise Invalid(f"Name the {name}.", field=name)
 
 
 @sensitive_variables("new_url")
@@ -318,43 +284,6 @@ def _new_key(project: Project, *, git_key: str, new_git_key: str, remove: bool) 
     return {"git_key": {"old": old, "new": SEALED_ANEW if was_sealed and new_git_key else project.shown_git_key}}
 
 
-def _record(actor: Actor, entry: Entry, changes: Changes, *, is_new: bool) -> None:
-    if is_new:
-        _tell(actor, entry, "created", {"settings": _settings(entry)})
-    elif changes:
-        _tell(actor, entry, "changed", {"changed": changes})
-
-
 def _remove(actor: Actor, entry: Entry, **facts: Any) -> None:
     refuse_removal(entry)
-    facts = {"settings": _settings(entry)} | facts
-    pk = entry.pk
-    entry.delete()
-    entry.pk = pk
-    _tell(actor, entry, "removed", facts)
-
-
-def _tell(actor: Actor, entry: Entry, what: str, facts: dict[str, Any]) -> None:
-    kind = str(entry._meta.verbose_name)
-    if isinstance(entry, Target):
-        audit.record(
-            actor=actor, action=f"{kind}.{what}", object_kind=kind, object_id=entry.pk, target=entry, facts=facts
-        )
-        return
-    is_part = isinstance(entry, Membership | Window)
-    environment = entry.environment if isinstance(entry, Membership | Window) else entry
-    audit.record(
-        actor=actor,
-        action=f"{kind}.{what}",
-        object_kind=kind,
-        object_id=entry.pk if isinstance(entry, Membership | Window) else entry.slug,
-        environment=environment.slug if isinstance(environment, Environment) else "",
-        facts=facts | ({"sentence": str(entry)} if is_part else {}),
-    )
-
-
-def _settings(entry: Entry) -> dict[str, Any]:
-    facts = {name: registry_entries.shown(getattr(entry, name)) for name in registry_entries.settable(type(entry))}
-    if isinstance(entry, Project):
-        return facts | {"git_key": entry.shown_git_key}
-    return facts | ({"url_reference": entry.shown_reference} if isinstance(entry, Target) else {})
+    registry_entries.remove(actor, entry, **facts)

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from migrations_audit.actions import registry_rules
+from migrations_audit.actions import audit, registry_rules
+from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid, NotFound
 from migrations_audit.models import Environment, Membership, Project, Target, Window
 
@@ -99,6 +100,57 @@ def shown(value: Any) -> Any:
     if isinstance(value, Environment | Project):
         return value.slug
     return value if value is None or isinstance(value, str | int | list | dict) else str(value)
+
+
+def need_parts(entry: Membership | Target | Window, *names: str) -> None:
+    """Raise Invalid for the first of the named entries that it needs and does not have."""
+    for name in names:
+        if getattr(entry, f"{name}_id") is None:
+            raise Invalid(f"Name the {name}.", field=name)
+
+
+def record(actor: Actor, entry: Entry, changes: Changes, *, is_new: bool) -> None:
+    """Leave the event of what was stored."""
+    if is_new:
+        _tell(actor, entry, "created", {"settings": settings_of(entry)})
+    elif changes:
+        _tell(actor, entry, "changed", {"changed": changes})
+
+
+def remove(actor: Actor, entry: Entry, **facts: Any) -> None:
+    """Delete the entry and leave the event, which keeps its settings."""
+    facts = {"settings": settings_of(entry)} | facts
+    pk = entry.pk
+    entry.delete()
+    entry.pk = pk
+    _tell(actor, entry, "removed", facts)
+
+
+def settings_of(entry: Entry) -> dict[str, Any]:
+    """Its settings as the audit shows them: of a reference to a secret only what may be seen."""
+    facts = {name: shown(getattr(entry, name)) for name in settable(type(entry))}
+    if isinstance(entry, Project):
+        return facts | {"git_key": entry.shown_git_key}
+    return facts | ({"url_reference": entry.shown_reference} if isinstance(entry, Target) else {})
+
+
+def _tell(actor: Actor, entry: Entry, what: str, facts: dict[str, Any]) -> None:
+    kind = str(entry._meta.verbose_name)
+    if isinstance(entry, Target):
+        audit.record(
+            actor=actor, action=f"{kind}.{what}", object_kind=kind, object_id=entry.pk, target=entry, facts=facts
+        )
+        return
+    is_part = isinstance(entry, Membership | Window)
+    environment = entry.environment if isinstance(entry, Membership | Window) else entry
+    audit.record(
+        actor=actor,
+        action=f"{kind}.{what}",
+        object_kind=kind,
+        object_id=entry.pk if isinstance(entry, Membership | Window) else entry.slug,
+        environment=environment.slug if isinstance(environment, Environment) else "",
+        facts=facts | ({"sentence": str(entry)} if is_part else {}),
+    )
 
 
 def _check_fields(entry: Entry) -> None:

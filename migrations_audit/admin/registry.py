@@ -202,6 +202,9 @@ class ProposingAdmin(RefusableAdmin):
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         return None if hasattr(request, "portal_proposals") else super().log_addition(request, obj, message)
 
+    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: int) -> HttpResponse:
+        return self._proposed(request) or super().response_delete(request, obj_display, obj_id)
+
     def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
         return self._proposed(request) or super().response_change(request, obj)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from migrations_audit.access import actor_of
-from migrations_audit.actions import registry
+from migrations_audit.actions import proposals
 from migrations_audit.admin.base import LookingInline
 from migrations_audit.admin.filters import by_environment
-from migrations_audit.admin.registry import RefusableForm, RegistryAdmin
+from migrations_audit.admin.registry import ProposingAdmin, RefusableForm, RegistryAdmin
 from migrations_audit.models import Environment, Window
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import openings
@@ -50,7 +50,7 @@ def context_of(environment: Environment) -> dict[str, Any]:
 
 
 @admin.register(Window)
-class WindowAdmin(RegistryAdmin):
+class WindowAdmin(ProposingAdmin, RegistryAdmin):
     form = WindowForm
     list_display = ["name", "environment", "kind", "cron", "time_zone", "duration_minutes", "overrun", "now"]
     list_filter = [by_environment("environment"), "kind"]
@@ -69,10 +69,19 @@ class WindowAdmin(RegistryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Window, form: WindowForm, change: bool) -> None:
         pk = obj.pk if change else None
-        self.adopt(obj, registry.save_window(actor=actor_of(request), window_id=pk, **form.cleaned_data))
+        self.adopt_or_say(
+            request, obj, proposals.save_window(actor=actor_of(request), window_id=pk, **form.cleaned_data)
+        )
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Nothing yet: Django asks before it deletes, and this removal may only be proposed."""
 
     def delete_model(self, request: HttpRequest, obj: Window) -> None:
-        registry.remove_window(actor=actor_of(request), window_id=obj.pk)
+        made = proposals.remove_window(actor=actor_of(request), window_id=obj.pk)
+        if made is not None:
+            self.adopt_or_say(request, obj, made)
+        else:
+            super().log_deletions(request, cast(Any, [obj]))
 
     @admin.display(description="window")
     def name(self, window: Window) -> str:

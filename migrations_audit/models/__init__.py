@@ -14,7 +14,7 @@ from migrations_audit.models.proposals import PolicyProposal
 from migrations_audit.models.rehearsals import Rehearsal, RevisionDelta
 from migrations_audit.models.runs import LogLine, MigrationRun, RunStep
 from migrations_audit.models.tokens import ApiToken
-from migrations_audit.models.windows import Freeze, Window
+from migrations_audit.models.windows import Freeze, Window, WindowKind
 from migrations_audit.models.workers import Worker
 
 __all__ = [
@@ -43,5 +43,6 @@ __all__ = [
     "Target",
     "Tier",
     "Window",
+    "WindowKind",
     "Worker",
 ]

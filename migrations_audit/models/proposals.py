@@ -7,12 +7,15 @@ from django.db import models
 from django.db.models import F, Q
 
 from migrations_audit.models.environments import Environment, Membership
+from migrations_audit.models.windows import Window
 
 
 class ProposalKind(models.TextChoices):
     POLICY = "policy", "the policy of"
     MEMBERSHIP = "membership", "a membership in"
     ACCOUNT = "account", "another approver in"
+    WINDOW = "window", "a window of"
+    REMOVAL = "removal", "the removal of a window of"
 
 
 class ProposalDecision(models.TextChoices):
@@ -22,11 +25,11 @@ class ProposalDecision(models.TextChoices):
 
 
 class PolicyProposal(models.Model):
-    """A change of an environment's policy, or one that would add approvers to it, until somebody else has decided on it.
+    """A change of an environment's policy or windows, or one that would add approvers, until somebody else has decided on it.
 
     ``before`` and ``after`` show the fields that change, as people read them; ``values`` is what is stored when it
-    is confirmed. Of
-    kind membership it is about the one that it names or a new one; of kind account about a person who would enter a group.
+    is confirmed. Of kind membership it is about the one that it names or a new one, and so of kind window; of kind
+    account about a person who would enter a group.
     """
 
     environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="proposals")
@@ -37,6 +40,7 @@ class PolicyProposal(models.Model):
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
+    window = models.ForeignKey(Window, null=True, blank=True, on_delete=models.SET_NULL, related_name="proposals")
     before = models.JSONField()
     after = models.JSONField()
     values = models.JSONField()

@@ -18,6 +18,7 @@ from django.db.models import Q
 from migrations_audit import policy
 from migrations_audit.models import Approval, AuditEvent, Membership, MigrationRun, Plan, Role, Tier
 from migrations_audit.models.approvals import Decision
+from migrations_audit.models.proposals import ProposalKind
 
 SELF = "self_approval"
 AUTHOR = "commit_author"
@@ -38,6 +39,9 @@ VERBS = {
 
 NOT_POLICY = frozenset({"name", "position", "observe_every_s"})
 """Fields of an environment on which no approval rests."""
+
+ABOUT_WHEN = frozenset({ProposalKind.WINDOW.value, ProposalKind.REMOVAL.value})
+"""Proposals that say when runs may start. An approval says what may run, and does not rest on them."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +230,8 @@ def _edits(runs: Collection[MigrationRun]) -> Mapping[tuple[str, str], Sequence[
         body = event.facts
         fields = set(body["facts"].get("changed", {}))
         if event.action == "environment.changed" and fields <= NOT_POLICY:
+            continue
+        if body["facts"].get("kind") in ABOUT_WHEN:
             continue
         person = body["actor"]["user_id"]
         if person is not None:

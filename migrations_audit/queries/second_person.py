@@ -10,7 +10,17 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
 
-from migrations_audit.models import Environment, Membership, MigrationRun, Observation, PolicyProposal, Role, Tier
+from migrations_audit.models import (
+    Environment,
+    Membership,
+    MigrationRun,
+    Observation,
+    PolicyProposal,
+    Role,
+    Tier,
+    Window,
+    WindowKind,
+)
 
 ALWAYS = frozenset(
     {
@@ -64,6 +74,35 @@ def adds_approvers(membership: Membership, changed: Collection[str]) -> bool:
     return environment.tier == Tier.PRODUCTION and gives
 
 
+def opens_more(window: Window, changes: Mapping[str, Mapping[str, Any]] | None) -> bool:
+    """Whether runs may start at more times in production once the window is as it stands here, or gone (``changes`` is None).
+
+    Only what can never open anything is left out: another window in which runs may not start, the first one in which they
+    may, fewer of several such, a shorter or a longer one the stricter way, and its description.
+    """
+    if window.environment.tier != Tier.PRODUCTION:
+        return False
+    allows = window.kind == WindowKind.ALLOW
+    has_others = window.environment.windows.filter(kind=WindowKind.ALLOW).exclude(pk=window.pk).exists()
+    if changes is None:
+        return not (allows and has_others)
+    if "environment" in changes:  # a new one: it never moves
+        return allows and has_others
+    return not all(_is_stricter(name, each, allows=allows) for name, each in changes.items())
+
+
+def _is_stricter(name: str, change: Mapping[str, Any], *, allows: bool) -> bool:
+    match name:
+        case "description":
+            return True
+        case "overrun":
+            return not change["new"]
+        case "duration_minutes":
+            return bool(change["new"] < change["old"]) == allows
+        case _:
+            return False
+
+
 def guarded_groups(groups: Collection[Group]) -> dict[Group, Environment]:
     """Those of the groups whose people may approve in production that is in use, each with one such environment."""
     rows = Membership.objects.filter(
@@ -96,9 +135,10 @@ def _deciders(environment: Environment) -> QuerySet[Any]:
 
 @dataclass(frozen=True)
 class Open:
-    """An open proposal as one person sees it. ``changes``: field, what is, what would be, as text."""
+    """An open proposal as one person sees it. ``about``: the window as it is. ``changes``: field, what is, what would be."""
 
     proposal: PolicyProposal
+    about: str
     changes: Sequence[tuple[str, str, str]]
     is_mine: bool
     may_decide: bool
@@ -107,10 +147,12 @@ class Open:
 def open_for(user_id: int | None) -> list[Open]:
     """The proposals that wait in the environments that this person sees, oldest first."""
     visible = Environment.objects.visible_to(user_id)
-    found = PolicyProposal.objects.filter(decision="", environment__in=visible).select_related("environment")
+    found = PolicyProposal.objects.filter(decision="", environment__in=visible)
+    found = found.select_related("environment", "window__environment")
     return [
         Open(
             proposal=each,
+            about=str(each.window or ""),
             changes=[
                 (name.replace("_", " "), _words(each.before[name]), _words(new)) for name, new in each.after.items()
             ],

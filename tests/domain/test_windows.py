@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission
 
 from migrations_audit.access import MissingScope
-from migrations_audit.actions import approvals, attempts, plans, registry, runs, schedules, sweeps
+from migrations_audit.actions import approvals, attempts, plans, registry, registry_windows, runs, schedules, sweeps
 from migrations_audit.actions.openings import WindowClosed
 from migrations_audit.actions.registry_entries import NoSuchEntry
 from migrations_audit.actions.registry_rights import MayNotRegister
@@ -186,7 +186,7 @@ def test_a_change_of_windows_voids_no_approval() -> None:
     run = make_run(place, state="approved")
     assert run.plan is not None
     before = plans.settings_parts(run.target)
-    window = registry.save_window(actor=registering.superuser(), environment=place.environment, **NIGHTLY)
+    window = registry_windows.save(actor=registering.superuser(), environment=place.environment, **NIGHTLY)
 
     assert plans.settings_parts(run.target) == before
     window.delete()
@@ -200,17 +200,17 @@ def test_a_change_of_windows_voids_no_approval() -> None:
 def test_a_superuser_adds_changes_and_removes_a_window_and_the_audit_tells_it() -> None:
     place, root = make_place(), registering.superuser()
 
-    window = registry.save_window(actor=root, environment=place.environment, **NIGHTLY)
+    window = registry_windows.save(actor=root, environment=place.environment, **NIGHTLY)
     created = trail.last("window.created")
     assert (created.environment, created.object_id) == ("production", str(window.pk))
     assert created.facts["facts"]["settings"]["cron"] == "0 22 * * 1-5"
 
-    registry.save_window(actor=root, window_id=window.pk, duration_minutes=300)
+    registry_windows.save(actor=root, window_id=window.pk, duration_minutes=300)
     facts = trail.last("window.changed").facts["facts"]
     assert facts["changed"] == {"duration_minutes": {"old": 240, "new": 300}}
     assert facts["sentence"] == ("Runs may start in Production for 300 min from 0 22 * * 1-5 Europe/Zurich (nightly)")
 
-    registry.remove_window(actor=root, window_id=window.pk)
+    registry_windows.remove(actor=root, window_id=window.pk)
     assert trail.last("window.removed").facts["facts"]["settings"]["duration_minutes"] == 300
     assert not Window.objects.exists()
 
@@ -220,16 +220,16 @@ def test_a_holder_of_the_permission_may_and_the_environments_own_people_may_not(
     keeper = add_person(place, "keeper")
     place.people["keeper"].user_permissions.add(Permission.objects.get(codename="add_window"))
 
-    registry.save_window(actor=keeper, environment=place.environment, **NIGHTLY)
+    registry_windows.save(actor=keeper, environment=place.environment, **NIGHTLY)
 
     for name in ("admin", "operator", "dba", "outsider"):
         with pytest.raises(MayNotRegister, match="may not add windows of Production"):
-            registry.save_window(actor=place.actor(name), environment=place.environment, **NIGHTLY)
-        trail.denied(verb="registry.save_window", code="may_not_register")
+            registry_windows.save(actor=place.actor(name), environment=place.environment, **NIGHTLY)
+        trail.denied(verb="registry_windows.save", code="may_not_register")
     with pytest.raises(MayNotRegister, match="may not delete windows"):
-        registry.remove_window(actor=keeper, window_id=Window.objects.get().pk)
+        registry_windows.remove(actor=keeper, window_id=Window.objects.get().pk)
     with pytest.raises(MissingScope):
-        registry.save_window(actor=place.token("keeper", "run"), environment=place.environment, **NIGHTLY)
+        registry_windows.save(actor=place.token("keeper", "run"), environment=place.environment, **NIGHTLY)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_window_that_cannot_work_is_refused_with_a_sentence(change: dict[str, 
     values = {"environment": place.environment, **NIGHTLY, **change}
 
     with pytest.raises(Invalid, match=words) as refused:
-        registry.save_window(actor=root, **values)
+        registry_windows.save(actor=root, **values)
 
     assert refused.value.field == field
     assert not Window.objects.exists()
@@ -260,29 +260,29 @@ def test_a_window_that_cannot_work_is_refused_with_a_sentence(change: dict[str, 
 
 def test_a_window_stays_in_its_environment_and_its_number_is_bounded() -> None:
     place, root = make_place(), registering.superuser()
-    window = registry.save_window(actor=root, environment=place.environment, **NIGHTLY)
+    window = registry_windows.save(actor=root, environment=place.environment, **NIGHTLY)
     other = Environment.objects.create(slug="staging", name="Staging", tier="staging", queue="target-staging")
 
     with pytest.raises(Invalid, match="stays in its environment"):
-        registry.save_window(actor=root, window_id=window.pk, environment=other)
+        registry_windows.save(actor=root, window_id=window.pk, environment=other)
     Window.objects.bulk_create(Window(environment=place.environment, **NIGHTLY) for _ in range(49))
     with pytest.raises(Invalid, match="has 50 windows"):
-        registry.save_window(actor=root, environment=place.environment, **NIGHTLY)
+        registry_windows.save(actor=root, environment=place.environment, **NIGHTLY)
 
 
 def test_a_window_is_removed_once() -> None:
     place, root = make_place(), registering.superuser()
-    window = registry.save_window(actor=root, environment=place.environment, **NIGHTLY)
-    registry.remove_window(actor=root, window_id=window.pk)
+    window = registry_windows.save(actor=root, environment=place.environment, **NIGHTLY)
+    registry_windows.remove(actor=root, window_id=window.pk)
 
     with pytest.raises(NoSuchEntry):
-        registry.remove_window(actor=root, window_id=window.pk)
+        registry_windows.remove(actor=root, window_id=window.pk)
 
 
 def test_an_environment_goes_with_its_windows_and_the_audit_names_them() -> None:
     root = registering.superuser()
     environment = registry.save_environment(actor=root, **registering.ENVIRONMENT)
-    registry.save_window(actor=root, environment=environment, **NIGHTLY)
+    registry_windows.save(actor=root, environment=environment, **NIGHTLY)
 
     registry.remove_environment(actor=root, environment_id=environment.pk)
 

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST
 from migrations_audit.access import actor_of
 from migrations_audit.actions import proposals
 from migrations_audit.errors import Invalid
+from migrations_audit.models.proposals import ProposalKind
 from migrations_audit.web import pages
 
 
@@ -20,7 +21,8 @@ def confirm(request: HttpRequest, proposal: int) -> HttpResponse:
     except Invalid as error:
         messages.error(request, error.message)
     else:
-        messages.info(request, f"{closed} is confirmed and in force. Approvals given under the old policy are void.")
+        void = " Approvals given under the old policy are void." if closed.kind == ProposalKind.POLICY else ""
+        messages.info(request, f"{closed} is confirmed and in force.{void}")
     return pages.SeeOther(reverse("admin:index"))
 
 

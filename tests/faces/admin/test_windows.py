@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 
 from migrations_audit.models import Window
@@ -110,3 +111,25 @@ def test_an_outsider_sees_no_window(sign_in: SignIn, place: people.Place) -> Non
 
     assert sign_in("outsider").get(change_url(window)).status_code in (302, 403)
     assert sign_in("outsider").get(list_url(Window)).status_code == 403
+
+
+def test_the_removal_of_productions_windows_is_proposed_and_the_dashboard_names_the_window(
+    sign_in: SignIn, place: people.Place
+) -> None:
+    window, client = windowing.closed(place.environment), sign_in("root")
+    people.observe(place)
+
+    answer = client.post(delete_url(window), {"post": "yes"}, follow=True)
+
+    page = text(answer)
+    assert "Nothing was changed yet." in page
+    assert "for the removal of a window of Production waits on the dashboard" in page
+    assert "Runs may not start in Production for 60 min from * * * * * UTC (month end)" in page
+    assert Window.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
+def test_a_removal_that_takes_one_person_is_in_the_admins_own_history(sign_in: SignIn, place: people.Place) -> None:
+    sign_in("root").post(delete_url(windowing.closed(place.environment)), {"post": "yes"})
+
+    assert LogEntry.objects.get().is_deletion()
