@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -59,6 +60,23 @@ class Workers:
         self.processes.append(process)
         wait_for(lambda: _is_ready(process, log), within=60, what=f"the worker {name}")
         return process
+
+    @contextmanager
+    def beating(self, beats: int = 1) -> Iterator[None]:
+        """So many beat processes, which send a sweep every second each, for the length of the block."""
+        started = [self._beat(number) for number in range(beats)]
+        try:
+            yield
+        finally:
+            for each in started:
+                each.terminate()
+                each.wait(20)
+
+    def _beat(self, number: int) -> subprocess.Popen[bytes]:
+        schedule = self.folder / f"beat-{number}"
+        command = [sys.executable, "-m", "celery", "-A", "opsportal", "beat", "-s", str(schedule), "--pidfile="]
+        environment = {**os.environ, "DATABASE_URL": self.database_url, "PORTAL_SWEEP_S": "1", **ENVIRONMENT}
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """SIGKILL the worker with all its processes, as when its host is gone."""

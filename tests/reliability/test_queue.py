@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -229,32 +227,15 @@ def test_two_beats_send_no_run_twice(
     """F11: with two sweeps a second, a waiting run is sent once per pause, and started once."""
     url = make_target_database("f11")
     place, run = approved(sound, url)
-    beats = [beat(sound, number) for number in range(2)]
-    try:
+    with sound.workers.beating(2):
         with monkeypatch.context() as patch:
             patch.setattr(dispatch, "_send", lambda *_, **__: None)
             truth.start(place, run)
 
         wait_for(lambda: truth.state_of(run) == "applied", within=60, what="the run to be swept up and applied")
-    finally:
-        for each in beats:
-            each.terminate()
-            each.wait(20)
     assert run.dispatch_count >= 2
     assert truth.of_run(run.number).count("run.claimed") == 1
     truth.assert_nothing_lost(sound, url)
-
-
-def beat(portal: Portal, number: int) -> subprocess.Popen[bytes]:
-    schedule = portal.workers.folder / f"beat-{number}"
-    command = [sys.executable, "-m", "celery", "-A", "opsportal", "beat", "-s", str(schedule), "--pidfile="]
-    environment = {
-        **os.environ,
-        "DATABASE_URL": portal.workers.database_url,
-        "PORTAL_SWEEP_S": "1",
-        **portals.ENVIRONMENT,
-    }
-    return subprocess.Popen(command, cwd=portals.ROOT, env=environment, stderr=subprocess.DEVNULL)
 
 
 FORGED = {
