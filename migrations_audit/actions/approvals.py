@@ -247,7 +247,7 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
         why = " ".join(standing.not_counting)
         raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}. {why}".strip())
     check_promotion(run)
-    runbooks.check(run, rehearsals.check(run, environment, now=now, at_approval=False))
+    runbooks.check(run, rehearsals.check(run, now=now, at_approval=False))
     findings.check_open(run, now=now)
 
 
@@ -310,7 +310,7 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
 def _rehearsal_for(run: MigrationRun, decision: Decision, *, now: datetime) -> Rehearsal | None:
     """What the decision rests on. A rejection needs none."""
     if decision is Decision.APPROVE:
-        rehearsal = rehearsals.check(run, run.target.environment, now=now, at_approval=True)
+        rehearsal = rehearsals.check(run, now=now, at_approval=True)
         runbooks.check(run, rehearsal)
         return rehearsal
     return run.rehearsals.filter(plan=run.plan, state=RehearsalState.ENDED.value).order_by("-pk").first()

@@ -14,9 +14,10 @@ from migrations_audit import access, dispatch
 from migrations_audit.actions import audit, moves
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Denied, NotFound
-from migrations_audit.models import Environment, MigrationRun, Observation, Rehearsal, RevisionDelta, Role
+from migrations_audit.models import MigrationRun, Observation, Rehearsal, RevisionDelta, Role
 from migrations_audit.models.clock import database_now
-from migrations_audit.states import Isolation, Operation, Outcome, RehearsalDemand, RehearsalState, RunState
+from migrations_audit.queries import rehearsals
+from migrations_audit.states import Isolation, Operation, Outcome, RehearsalState, RunState
 
 BEFORE_START = (RunState.AWAITING_APPROVAL, RunState.APPROVED)
 MOST_TRIES = 3
@@ -174,32 +175,14 @@ def due_again(*, now: datetime, later_than: datetime) -> list[Rehearsal]:
     return list(_waiting(now).filter(lost).select_related("run__target__environment").order_by("pk")[:200])
 
 
-def check(run: MigrationRun, environment: Environment, *, now: datetime, at_approval: bool) -> Rehearsal | None:
+def check(run: MigrationRun, *, now: datetime, at_approval: bool) -> Rehearsal | None:
     """The newest rehearsal of the run's plan that has ended. Raises RehearsalMissing when the policy demands another one.
 
     Its age counts when somebody approves; at the start the approval's own lifetime does.
     """
     newest = run.rehearsals.filter(plan=run.plan, state=RehearsalState.ENDED.value).order_by("-pk").first()
-    demand = RehearsalDemand(environment.rehearsal)
-    if not demand.is_condition or run.operation == Operation.ADOPT:
-        return newest
-    if newest is None:
-        raise RehearsalMissing(
-            f"{environment.name} demands a rehearsal of this plan, and none has ended. Press Rehearse, or wait for the one that "
-            "runs."
-        )
-    if newest.outcome == Outcome.FAILED:
-        raise RehearsalMissing(f"The newest rehearsal of this plan failed: {newest.sentence}")
-    if newest.outcome == Outcome.COULD_NOT_RUN and demand is RehearsalDemand.PASSED:
-        raise RehearsalMissing(
-            f"{environment.name} demands a rehearsal that passed, and the newest one could not run: {newest.sentence}"
-        )
-    oldest = now - timedelta(hours=environment.rehearsal_within_h)
-    if at_approval and environment.rehearsal_within_h and newest.ended_at is not None and newest.ended_at < oldest:
-        raise RehearsalMissing(
-            f"{environment.name} demands a rehearsal that is not older than {environment.rehearsal_within_h} hours; the newest "
-            f"ended at {newest.ended_at:%Y-%m-%d %H:%M} UTC. Press Rehearse."
-        )
+    if lacking := rehearsals.missing(run, newest, now=now, at_approval=at_approval):
+        raise RehearsalMissing(lacking)
     return newest
 
 

@@ -8,9 +8,10 @@ from migrations_audit import access
 from migrations_audit.actions import audit, moves, texts
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Denied, Invalid
-from migrations_audit.models import MigrationRun, Rehearsal, Role, Tier
+from migrations_audit.models import MigrationRun, Rehearsal, Role
 from migrations_audit.models.clock import database_now
-from migrations_audit.states import Grade, RunState
+from migrations_audit.queries import rehearsals
+from migrations_audit.states import RunState
 
 LONGEST_RUNBOOK: Final = 10_000
 SHORTEST_RUNBOOK: Final = 30
@@ -58,16 +59,8 @@ def write(*, actor: Actor, number: int, text: str) -> MigrationRun:
 
 def check(run: MigrationRun, rehearsal: Rehearsal | None) -> None:
     """Raise RunbookMissing where production has a plan that its rehearsal did not see taken back exactly, and no runbook."""
-    if is_missing(run, rehearsal):
-        grade = rehearsal.get_grade_display() if rehearsal is not None else ""
+    if rehearsal is not None and rehearsals.needs_runbook(run, rehearsal):
         raise RunbookMissing(
-            f"The rehearsal graded this plan “{grade}”, so {run.target.environment.name} asks for a runbook: what to do if it "
-            "goes wrong. Write it on the run's page."
+            f"The rehearsal graded this plan “{rehearsal.get_grade_display()}”, so {run.target.environment.name} asks for a "
+            "runbook: what to do if it goes wrong. Write it on the run's page."
         )
-
-
-def is_missing(run: MigrationRun, rehearsal: Rehearsal | None) -> bool:
-    """Whether ``check`` would refuse."""
-    if run.target.environment.tier != Tier.PRODUCTION or rehearsal is None or not rehearsal.has_passed:
-        return False
-    return rehearsal.grade != Grade.EXACT and not run.runbook

@@ -14,7 +14,7 @@ from django.db.models import OuterRef, Subquery
 
 from migrations_audit.models import Approval, Environment, MigrationRun, Notice, Observation, Project, Target
 from migrations_audit.models.evidence import StatusChoice
-from migrations_audit.queries import attention, eligibility, rights, runs, second_person, standing, workers
+from migrations_audit.queries import attention, eligibility, obstacles, rights, runs, second_person, standing, workers
 from migrations_audit.states import LIVE
 
 MOST_OPEN_RUNS = 500
@@ -40,12 +40,20 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A run, and what keeps it from going on now in few words; empty where nothing does."""
+
+    run: MigrationRun
+    obstacle: str
+
+
+@dataclass(frozen=True)
 class WaitingForMe:
     """``asked`` are the person's own requests, which wait for others."""
 
-    to_decide: Sequence[MigrationRun]
-    to_start: Sequence[MigrationRun]
-    asked: Sequence[MigrationRun]
+    to_decide: Sequence[Waiting]
+    to_start: Sequence[Waiting]
+    asked: Sequence[Waiting]
 
     @property
     def nothing(self) -> bool:
@@ -185,4 +193,10 @@ def _waiting(user_id: int | None, open_runs: Sequence[MigrationRun], now: dateti
         if buttons.start:
             to_start.append(run)
     asked = [run for run in oldest_first if run.requester_id == user_id and run not in to_start]
-    return WaitingForMe(to_decide=to_decide, to_start=to_start, asked=asked)
+    listed = {run.number: run for run in (*to_decide, *to_start, *asked) if run.run_state in rights.DECIDABLE}
+    met = obstacles.of_runs(list(listed.values()), blocked=live, now=now)
+
+    def told(runs: Iterable[MigrationRun]) -> list[Waiting]:
+        return [Waiting(run, met.get(run.number, "")) for run in runs]
+
+    return WaitingForMe(to_decide=told(to_decide), to_start=told(to_start), asked=told(asked))

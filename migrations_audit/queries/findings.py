@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from migrations_audit import hashchain, severities
-from migrations_audit.models import Environment, FindingAcceptance, Membership, MigrationRun, Project, Role, Target
+from migrations_audit.models import FindingAcceptance, Membership, MigrationRun, Plan, Project, Rehearsal, Role, Target
 
 ACCEPTING = (Role.APPROVER, Role.ADMINISTRATOR)
 
@@ -50,40 +50,59 @@ class Standing:
 def of_run(run: MigrationRun, *, now: datetime) -> list[Standing]:
     """The findings of the run's plan and of its newest rehearsal, worst first. An acceptance counts when it stands, was given by
     somebody else than the requester, and that person is approver or administrator of the run's environment now."""
-    found = severities.worst_first(_of_plan_and_rehearsal(run))
-    if not found:
-        return []
-    environment = run.target.environment
-    digests = [digest_of(each) for each in found]
-    given = _acceptances(run.target.project, digests, now=now)
-    able = people_who_may(environment, [each.accepted_by_id for items in given.values() for each in items])
+    return of_runs([run], now=now)[run.number]
+
+
+def of_runs(runs: Sequence[MigrationRun], *, now: datetime) -> Mapping[int, list[Standing]]:
+    """The same for many runs at once, by number, in as many queries as for one."""
+    found = {number: severities.worst_first(each) for number, each in _of_plans_and_rehearsals(runs).items()}
+    digests = {digest_of(finding) for each in found.values() for finding in each}
+    given = _acceptances({run.target.project_id for run in runs}, digests, now=now)
+    people = {each.accepted_by_id for items in given.values() for each in items}
+    able = people_who_may({run.target.environment_id for run in runs}, people)
+    return {
+        run.number: [_standing(run, each, given=given, able=able) for each in found.get(run.number, ())] for run in runs
+    }
+
+
+def _standing(
+    run: MigrationRun,
+    finding: Mapping[str, Any],
+    *,
+    given: Mapping[tuple[int, str], Sequence[FindingAcceptance]],
+    able: Mapping[int, frozenset[int]],
+) -> Standing:
+    environment, digest = run.target.environment, digest_of(finding)
+    accepted = given.get((run.target.project_id, digest), ())
+    people = able.get(environment.pk, frozenset()) - {run.requester_id}
+    acceptance = max(
+        (each for each in accepted if each.accepted_by_id in people), key=lambda each: each.expires_at, default=None
+    )
     threshold = environment.findings_must_be_accepted
-    standings = []
-    for finding, digest in zip(found, digests, strict=True):
-        counting = [each for each in given[digest] if each.accepted_by_id in able - {run.requester_id}]
-        acceptance = max(counting, key=lambda each: each.expires_at, default=None)
-        standings.append(
-            Standing(
-                digest=digest,
-                **{name: finding.get(name, "") for name in ("code", "severity", "place", "sentence", "advice")},
-                acceptance=acceptance,
-                others=[each for each in given[digest] if each is not acceptance],
-                is_asked=bool(threshold) and severities.is_at_least(finding["severity"], threshold),
-            )
-        )
-    return standings
+    return Standing(
+        digest=digest,
+        **{name: finding.get(name, "") for name in ("code", "severity", "place", "sentence", "advice")},
+        acceptance=acceptance,
+        others=[each for each in accepted if each is not acceptance],
+        is_asked=bool(threshold) and severities.is_at_least(finding["severity"], threshold),
+    )
 
 
-def _of_plan_and_rehearsal(run: MigrationRun) -> list[dict[str, Any]]:
+def _of_plans_and_rehearsals(runs: Sequence[MigrationRun]) -> Mapping[int, list[dict[str, Any]]]:
     """Where offline mode gave no SQL, the rules about SQL were applied to what the rehearsal executed."""
-    if run.plan is None:
-        return []
-    rehearsal = run.rehearsals.filter(plan=run.plan, ended_at__isnull=False).order_by("-pk").first()
-    if rehearsal is None:
-        return list(run.plan.findings)
-    looked_at = rehearsal.has_passed and not run.plan.sql
-    kept = [each for each in run.plan.findings if not (looked_at and each["code"] == "lint_could_not_run")]
-    return [*kept, *rehearsal.findings]
+    plans = Plan.objects.filter(pk__in=[run.plan_id for run in runs if run.plan_id]).annotate(has_sql=~Q(sql=""))
+    of_plan = {pk: (findings, has_sql) for pk, findings, has_sql in plans.values_list("pk", "findings", "has_sql")}
+    rehearsals = Rehearsal.objects.filter(run__in=runs, plan=F("run__plan"), ended_at__isnull=False)
+    newest = rehearsals.only("run_id", "outcome", "findings").order_by("run_id", "-pk").distinct("run_id")
+    of_rehearsal = {each.run_id: each for each in newest}
+    found: dict[int, list[dict[str, Any]]] = {}
+    for run in runs:
+        findings, has_sql = of_plan.get(run.plan_id or 0, ([], False))
+        rehearsal = of_rehearsal.get(run.number)
+        looked_at = rehearsal is not None and rehearsal.has_passed and not has_sql
+        kept = [each for each in findings if not (looked_at and each["code"] == "lint_could_not_run")]
+        found[run.number] = [*kept, *(rehearsal.findings if rehearsal is not None else [])]
+    return found
 
 
 def digest_of(finding: Mapping[str, Any]) -> str:
@@ -93,14 +112,19 @@ def digest_of(finding: Mapping[str, Any]) -> str:
     )
 
 
-def people_who_may(environment: Environment, people: Iterable[int]) -> frozenset[int]:
-    """Those of these people whose acceptance counts in the environment, by the roles that they hold now."""
-    asked = set(people)
-    if not asked:
-        return frozenset()
-    holds = Membership.objects.filter(environment=environment, role__in=ACCEPTING, group__user=OuterRef("pk"))
-    active = get_user_model()._default_manager.filter(pk__in=asked, is_active=True)
-    return frozenset(active.filter(Q(is_superuser=True) | Exists(holds)).values_list("pk", flat=True))
+def people_who_may(environments: Collection[int], people: Collection[int]) -> Mapping[int, frozenset[int]]:
+    """Those of these people whose acceptance counts, by environment, by the roles that they hold now."""
+    if not people:
+        return {}
+    active = dict(
+        get_user_model()._default_manager.filter(pk__in=people, is_active=True).values_list("pk", "is_superuser")
+    )
+    found = {each: {person for person, is_superuser in active.items() if is_superuser} for each in environments}
+    held = Membership.objects.filter(environment__in=environments, role__in=ACCEPTING, group__user__in=list(active))
+    for environment, person in held.order_by().values_list("environment_id", "group__user").distinct():
+        if person in active:
+            found[environment].add(person)
+    return {environment: frozenset(each) for environment, each in found.items()}
 
 
 def may_accept(user_id: int | None, project: Project) -> bool:
@@ -111,11 +135,13 @@ def may_accept(user_id: int | None, project: Project) -> bool:
     return person.filter(Q(is_superuser=True) | Exists(holds)).exists()
 
 
-def _acceptances(project: Project, digests: Sequence[str], *, now: datetime) -> dict[str, list[FindingAcceptance]]:
+def _acceptances(
+    projects: Collection[int], digests: Collection[str], *, now: datetime
+) -> Mapping[tuple[int, str], list[FindingAcceptance]]:
     rows = FindingAcceptance.objects.filter(
-        project=project, digest__in=set(digests), ended_at__isnull=True, expires_at__gt=now
+        project__in=projects, digest__in=digests, ended_at__isnull=True, expires_at__gt=now
     )
-    found: dict[str, list[FindingAcceptance]] = defaultdict(list)
+    found: dict[tuple[int, str], list[FindingAcceptance]] = defaultdict(list)
     for each in rows.order_by("at"):
-        found[each.digest].append(each)
+        found[each.project_id, each.digest].append(each)
     return found

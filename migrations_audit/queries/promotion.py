@@ -2,55 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+from django.db.models import Q
 
 from migrations_audit.models import Environment, MigrationRun, Plan, Snapshot, Target
 from migrations_audit.states import Operation, RunState, Verdict
 
 
 def lacking(run: MigrationRun) -> str:
-    """Why the run cannot be approved yet, in words that say what to do; empty when nothing is lacking.
+    """Why the run cannot be approved yet, in words that say what to do; empty when nothing is lacking."""
+    environment = lacking_in([run]).get(run.number)
+    return "" if environment is None or run.plan is None else _sentence(run, run.plan, environment)
 
-    An upgrade needs a verified upgrade of the same project in the environment that the policy names, from the same
-    snapshot and to
-    at least the same revisions. It holds of today's policy and of the one frozen in the plan. What goes back, and
-    what is adopted,
-    is not held up: it has no earlier environment to prove itself in.
+
+def lacking_in(runs: Iterable[MigrationRun]) -> Mapping[int, Environment]:
+    """Those of the runs that cannot be approved yet, each with the environment in which its scripts must be verified first.
+
+    An upgrade needs a verified upgrade of the same project in the environment that the policy names, from the same snapshot
+    and to at least the same revisions. It holds of today's policy and of the one frozen in the plan. What goes back, and what
+    is adopted, is not held up: it has no earlier environment to prove itself in.
     """
-    if run.plan is None or run.operation != Operation.UPGRADE.value:
-        return ""
-    wanted = _wanted(run, run.plan)
+    wanted = _wanted(runs)
     if not wanted:
-        return ""
-    graph = Snapshot.objects.filter(pk=run.plan.snapshot_id).values_list("graph", flat=True).get()
-    for environment in wanted:
-        ends = _verified_ends(run, run.plan, environment)
-        if not any(set(run.plan.to_revisions) <= _with_ancestors(rows, graph) for rows in ends):
-            return _sentence(run, run.plan, environment)
-    return ""
-
-
-def _wanted(run: MigrationRun, plan: Plan) -> list[Environment]:
-    """The environments in which it must have been verified: today's, and the one that the plan was made under."""
-    now = run.target.environment.requires_verified_in
-    then = plan.options.get("requires_verified_in", "")
-    found = [now] if now is not None else []
-    if then and (now is None or now.slug != then):
-        found += Environment.objects.filter(slug=then)
+        return {}
+    snapshots = {plan.snapshot_id for _, plan, _ in wanted}
+    graphs = dict(Snapshot.objects.filter(pk__in=snapshots).values_list("pk", "graph"))
+    ends = _verified_ends(snapshots)
+    found: dict[int, Environment] = {}
+    for run, plan, environment in wanted:
+        reached = ends[run.target.project_id, environment.pk, plan.snapshot_id]
+        if not any(set(plan.to_revisions) <= _with_ancestors(rows, graphs[plan.snapshot_id]) for rows in reached):
+            found.setdefault(run.number, environment)
     return found
 
 
-def _verified_ends(run: MigrationRun, plan: Plan, environment: Environment) -> Iterable[list[str]]:
-    """Where the verified upgrades of the same project and snapshot ended there."""
-    return MigrationRun.objects.filter(
-        target__project_id=run.target.project_id,
-        target__environment=environment,
+def _wanted(runs: Iterable[MigrationRun]) -> list[tuple[MigrationRun, Plan, Environment]]:
+    """Where each upgrade must have been verified: in the environment of today's policy, and of the one at planning."""
+    upgrades = [(run, run.plan) for run in runs if run.plan is not None and run.operation == Operation.UPGRADE.value]
+    now = {run.target.environment.requires_verified_in_id for run, _ in upgrades} - {None}
+    then = {plan.options.get("requires_verified_in", "") for _, plan in upgrades} - {""}
+    if not now | then:
+        return []
+    environments = list(Environment.objects.filter(Q(pk__in=now) | Q(slug__in=then)))
+    return [
+        (run, plan, each)
+        for run, plan in upgrades
+        for each in environments
+        if each.pk == run.target.environment.requires_verified_in_id
+        or each.slug == plan.options.get("requires_verified_in", "")
+    ]
+
+
+def _verified_ends(snapshots: Collection[int]) -> Mapping[tuple[int, int, int], Sequence[list[str]]]:
+    """Where verified upgrades from these snapshots ended, by project, environment and snapshot."""
+    rows = MigrationRun.objects.filter(
         operation=Operation.UPGRADE.value,
         state=RunState.APPLIED.value,
         verdict=Verdict.VERIFIED.value,
-        plan__snapshot_id=plan.snapshot_id,
-    ).values_list("plan__to_revisions", flat=True)
+        plan__snapshot__in=snapshots,
+    ).order_by()
+    found: dict[tuple[int, int, int], list[list[str]]] = defaultdict(list)
+    fields = ("target__project_id", "target__environment_id", "plan__snapshot_id", "plan__to_revisions")
+    for project, environment, snapshot, ended in rows.values_list(*fields).distinct():
+        found[project, environment, snapshot].append(ended)
+    return found
 
 
 def _with_ancestors(rows: Iterable[str], graph: Mapping[str, Any]) -> set[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import F
+
 from migrations_audit.models import MigrationRun, Rehearsal, Tier
-from migrations_audit.states import Grade, Operation, Outcome, RehearsalDemand, RunState
+from migrations_audit.states import Grade, Operation, Outcome, RehearsalDemand, RehearsalState, RunState
 
 SIGNS = {"+": "added", "~": "changed", "-": "removed"}
 HEAVY = ("steps", "delta", "differences", "problems", "findings", "impact")
@@ -73,32 +75,52 @@ def of_run(
         newest=rows[0] if rows else None,
         shown=shown,
         earlier=ended[1:],
-        missing=_missing(run, shown, now=now) if waits else "",
+        missing=missing(run, shown, now=now, at_approval=run.run_state is not RunState.APPROVED) if waits else "",
         may_ask=waits and not is_open and (decides or starts or is_requester),
         may_write_runbook=waits and (decides or starts or is_requester) and not has_approvals,
-        needs_runbook=waits and _needs_runbook(run, ended[0] if ended else None),
+        needs_runbook=waits and needs_runbook(run, shown),
     )
 
 
-def _needs_runbook(run: MigrationRun, newest: Rehearsal | None) -> bool:
-    """As ``actions.runbooks.is_missing``."""
+def newest_ended(runs: Iterable[MigrationRun]) -> Mapping[int, Rehearsal]:
+    """The newest rehearsal of each run's plan that has ended, without what may be large, by run number."""
+    ended = Rehearsal.objects.filter(run__in=runs, plan=F("run__plan"), state=RehearsalState.ENDED.value).defer(*HEAVY)
+    return {each.run_id: each for each in ended.order_by("run_id", "-pk").distinct("run_id")}
+
+
+def needs_runbook(run: MigrationRun, newest: Rehearsal | None) -> bool:
+    """Whether production has a plan that its rehearsal did not see taken back exactly, and no runbook."""
     production = run.target.environment.tier == Tier.PRODUCTION
     return production and newest is not None and newest.has_passed and newest.grade != Grade.EXACT and not run.runbook
 
 
-def _missing(run: MigrationRun, newest: Rehearsal | None, *, now: datetime) -> str:
-    """What ``actions.rehearsals.check`` would refuse an approval for, told before anybody presses the button."""
+def missing(run: MigrationRun, newest: Rehearsal | None, *, now: datetime, at_approval: bool) -> str:
+    """Which rehearsal the policy demands that ``newest`` is not, as a sentence; empty where nothing is missing.
+
+    Its age counts when somebody approves; at the start the approval's own lifetime does.
+    """
     environment = run.target.environment
     demand = RehearsalDemand(environment.rehearsal)
-    if not demand.is_condition:
+    within = timedelta(hours=environment.rehearsal_within_h)
+    if not demand.is_condition or run.operation == Operation.ADOPT:
         return ""
     if newest is None:
-        return f"{environment.name} demands a rehearsal before anybody approves."
+        return (
+            f"{environment.name} demands a rehearsal of this plan, and none has ended. Press Rehearse, or wait for the one that "
+            "runs."
+        )
     if newest.outcome == Outcome.FAILED:
-        return "It failed, so nobody can approve this plan. Correct the revision and plan again, or rehearse again."
+        return (
+            f"The newest rehearsal of this plan failed: {newest.sentence} Correct the revision and plan again, or rehearse "
+            "again."
+        )
     if newest.outcome == Outcome.COULD_NOT_RUN and demand is RehearsalDemand.PASSED:
-        return f"{environment.name} demands one that passed, so nobody can approve this plan before."
-    within = environment.rehearsal_within_h
-    if within and newest.ended_at is not None and (now - newest.ended_at).total_seconds() > within * 3600:
-        return f"{environment.name} demands one that is not older than {within} hours. Press Rehearse."
+        return (
+            f"{environment.name} demands a rehearsal that passed, and the newest one could not run: {newest.sentence}"
+        )
+    if at_approval and within and newest.ended_at is not None and now - newest.ended_at > within:
+        return (
+            f"{environment.name} demands a rehearsal that is not older than {environment.rehearsal_within_h} hours; the newest "
+            f"ended at {newest.ended_at:%Y-%m-%d %H:%M} UTC. Press Rehearse."
+        )
     return ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from migrations_audit.actions import rehearsals
 from migrations_audit.models import MigrationRun, Rehearsal
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import Outcome
+from tests.domain import raw
 from tests.people import WORKER, Place
 
 FORECAST = {
@@ -115,3 +117,11 @@ def shown(run: MigrationRun) -> Rehearsal:
         problems=["extension x: no"],
         impact=IMPACT,
     )
+
+
+def aged(run: MigrationRun, rehearsal_id: int, hours: float) -> None:
+    """Let a rehearsal have ended that long ago, past the guard of ended ones."""
+    raw.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    raw.execute("ALTER TABLE migrations_audit_rehearsal DISABLE TRIGGER rehearsal_check")
+    run.rehearsals.filter(pk=rehearsal_id).update(ended_at=database_now() - timedelta(hours=hours))
+    raw.execute("ALTER TABLE migrations_audit_rehearsal ENABLE TRIGGER rehearsal_check")

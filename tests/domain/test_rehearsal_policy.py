@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from migrations_audit.actions import approvals, attempts, rehearsals, runs
 from migrations_audit.models import Approval, Environment, MigrationRun
-from migrations_audit.models.clock import database_now
 from migrations_audit.states import Operation, Outcome
-from tests.domain import raw, rehearsed, trail
+from tests.domain import rehearsed, trail
 from tests.people import WORKER, Place, approve_by_all, make_place, make_run
 
 pytestmark = pytest.mark.django_db
@@ -112,19 +110,11 @@ def test_a_plan_that_failed_may_be_rejected() -> None:
     assert run.approvals.get().rehearsal == failed
 
 
-def aged(run: MigrationRun, rehearsal_id: int, hours: float) -> None:
-    """Let a rehearsal have ended that long ago, past the guard of ended ones."""
-    raw.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    raw.execute("ALTER TABLE migrations_audit_rehearsal DISABLE TRIGGER rehearsal_check")
-    run.rehearsals.filter(pk=rehearsal_id).update(ended_at=database_now() - timedelta(hours=hours))
-    raw.execute("ALTER TABLE migrations_audit_rehearsal ENABLE TRIGGER rehearsal_check")
-
-
 @pytest.mark.parametrize(("within", "hours", "refused"), [(24, 25, True), (24, 23, False), (0, 10_000, False)])
 def test_a_rehearsal_may_be_too_old_for_an_approval(within: int, hours: float, refused: bool) -> None:
     place = make_place(rehearsal="passed", rehearsal_within_h=within)
     run = awaiting(place)
-    aged(run, rehearsed.ended(place, run).pk, hours)
+    rehearsed.aged(run, rehearsed.ended(place, run).pk, hours)
 
     if refused:
         with pytest.raises(MISSING, match=r"not older than 24 hours.*Press Rehearse"):
@@ -139,7 +129,7 @@ def test_its_age_does_not_count_at_the_start() -> None:
     ended = rehearsed.ended(place, run)
     assert run.plan is not None
     approve_by_all(place, run.number, run.plan.digest)
-    aged(run, ended.pk, 25)
+    rehearsed.aged(run, ended.pk, 25)
 
     assert start(place, run).state == "queued"
 

@@ -15,7 +15,7 @@ from migrations_audit.models import Environment, Membership, MigrationRun, Obser
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import RunState, TargetStatus
 from migrations_audit.templatetags import portal
-from tests import people
+from tests import people, windowing
 from tests.faces.web.visitor import Page, Visitor, VisitorOf
 
 WORDS = {
@@ -180,6 +180,16 @@ def test_what_waits_for_me_is_listed(
     run = people.make_run(place, state=state)
 
     assert f"{heading} Run {run.number}: market/production/main 002 → 003, asked by dev" in visitor(who).get("/").words
+
+
+def test_what_keeps_a_run_from_going_on_stands_beside_it(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="approved")
+    windowing.opens_in(place.environment, 3)
+
+    words = visitor("operator").get("/").words
+
+    assert f"To run now Run {run.number}: market/production/main 002 → 003, asked by dev" in words
+    assert "; window closed until " in words
 
 
 def test_what_i_have_approved_no_longer_waits_for_me(place: people.Place, visitor: VisitorOf) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from migrations_audit.actions import rehearsals
-from migrations_audit.models import MigrationRun, Rehearsal
+from migrations_audit.models import Environment, MigrationRun, Rehearsal
 from migrations_audit.states import Outcome
 from tests import people
 from tests.domain import rehearsed, trail
@@ -124,7 +124,7 @@ def test_what_the_policy_misses_is_told_before_anybody_presses(place: people.Pla
     taken = rehearsals.claim(actor=people.WORKER, rehearsal_id=run.rehearsals.get().pk)
     assert taken is not None
 
-    assert "demands a rehearsal before anybody approves" in shown(visitor("dba"), run)
+    assert "demands a rehearsal of this plan, and none has ended" in shown(visitor("dba"), run)
 
 
 def test_hostile_text_is_only_text_and_made_visible(place: people.Place, visitor: VisitorOf) -> None:
@@ -233,3 +233,16 @@ def test_a_page_costs_the_same_however_many_rehearsals_there_were(
 
     with django_assert_max_num_queries(60):
         assert "Earlier rehearsals of this plan (3)" in dba.run(run).part("rehearsal")
+
+
+def test_a_rehearsal_that_has_aged_since_the_approval_keeps_nobody_from_starting(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = awaiting(place)
+    assert run.plan is not None
+    Environment.objects.filter(pk=place.environment.pk).update(rehearsal="passed", rehearsal_within_h=1)
+    ended = passed(place, run, grade="exact")
+    people.approve_by_all(place, run.number, run.plan.digest)
+    rehearsed.aged(run, ended.pk, 2)
+
+    assert "Run now" in visitor("operator").run(run).buttons

@@ -1,0 +1,66 @@
+"""What stands between a waiting run and its approval or start, in few words, for many runs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from django.db.models import prefetch_related_objects
+
+from migrations_audit.models import MigrationRun
+from migrations_audit.queries import findings, openings, promotion, rehearsals
+from migrations_audit.states import RunState
+
+
+def of_runs(runs: Sequence[MigrationRun], *, blocked: Iterable[int], now: datetime) -> Mapping[int, str]:
+    """What keeps each from going on now, by number; those that nothing keeps are left out.
+
+    ``blocked`` are the targets on which another run is live. A run that has a time says so. The number of queries does not
+    depend on the number of runs.
+    """
+    if not runs:
+        return {}
+    earlier = promotion.lacking_in(runs)
+    rehearsed = rehearsals.newest_ended(runs)
+    asked = [run for run in runs if run.target.environment.findings_must_be_accepted]
+    found = findings.of_runs(asked, now=now) if asked else {}
+    closed = _closed([run for run in runs if run.run_state is RunState.APPROVED], now=now)
+    busy = set(blocked)
+    words = {}
+    for run in runs:
+        newest = rehearsed.get(run.number)
+        is_approved = run.run_state is RunState.APPROVED
+        unaccepted = sum(each.blocks for each in found.get(run.number, ()))
+        if run.number in earlier:
+            words[run.number] = f"not verified in {earlier[run.number]} yet"
+        elif rehearsals.missing(run, newest, now=now, at_approval=not is_approved):
+            words[run.number] = "waits for a rehearsal" if newest is None else "needs another rehearsal"
+        elif rehearsals.needs_runbook(run, newest):
+            words[run.number] = "needs a runbook"
+        elif unaccepted:
+            words[run.number] = f"{unaccepted} finding{'s' if unaccepted > 1 else ''} to accept"
+        elif run.scheduled_at is not None:
+            words[run.number] = f"starts at {run.scheduled_at:%Y-%m-%d %H:%M} UTC"
+        elif is_approved and run.target_id in busy:
+            words[run.number] = "another run is under way there"
+        elif run.number in closed:
+            words[run.number] = closed[run.number]
+    return words
+
+
+def _closed(runs: Sequence[MigrationRun], *, now: datetime) -> Mapping[int, str]:
+    """Those that a freeze or their windows keep from starting, and until when."""
+    if not runs:
+        return {}
+    freeze = openings.freeze_at(now)
+    if freeze is not None:
+        return {run.number: _until("frozen", freeze.until) for run in runs}
+    prefetch_related_objects([run.target.environment for run in runs], "windows")
+    verdicts = {run.number: openings.windows_of_run(run, at=now) for run in runs}
+    return {
+        number: _until("window closed", verdict.opens_at) for number, verdict in verdicts.items() if not verdict.is_open
+    }
+
+
+def _until(what: str, opens_at: datetime | None) -> str:
+    return f"{what} until {opens_at:%Y-%m-%d %H:%M} UTC" if opens_at is not None else what
