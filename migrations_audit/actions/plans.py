@@ -46,6 +46,7 @@ class Draft:
     snapshot: Snapshot
     base_observation: Observation
     interpreter: str = ""
+    authors: Sequence[Mapping[str, str]] = ()
 
 
 @audit.action
@@ -144,6 +145,7 @@ def _freeze(run: MigrationRun, draft: Draft, *, now: datetime) -> Plan:
         findings=[dict(finding) for finding in draft.findings],
         options=run.target.environment.policy_facts(),
         settings=_kept(settings_facts(run.target)),
+        authors=[dict(author) for author in draft.authors],
         identity=dict(draft.identity),
         snapshot=draft.snapshot,
         base_observation=draft.base_observation,

@@ -25,6 +25,8 @@ LOCAL_S: Final = 30.0
 LONGEST_TEXT: Final = 200
 OUTPUT_BYTES: Final = 1024**2
 REF: Final = "refs/portal/wanted"
+DEPTH: Final = 100
+"""Commits that are fetched: the files of one, and who wrote them as far as the others tell."""
 
 
 @dataclass(frozen=True)
@@ -181,10 +183,10 @@ class _Cache:
 
     def _fetch(self, transport: git_transport.Transport, name: str) -> str:
         if bounded.size_of(self.repository) > self._limits.max_bytes // 2:
-            self._forget()  # what piled up over time; one commit is all that is needed
+            self._forget()  # what piled up over time
             self._make()
         options = [
-            "--depth=1",
+            f"--depth={DEPTH}",
             "--no-tags",
             "--no-recurse-submodules",
             "--no-auto-maintenance",

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,17 @@ from django.db import connection
 from migrations_audit import sealing
 from migrations_audit.actions import evidence
 from migrations_audit.actors import Actor
-from migrations_audit.engine import configuration, environments, fence, graph, isolation, references, snapshot, types
+from migrations_audit.engine import (
+    configuration,
+    environments,
+    fence,
+    git_authors,
+    graph,
+    isolation,
+    references,
+    snapshot,
+    types,
+)
 from migrations_audit.engine.launch import Confinement
 from migrations_audit.engine.requirements import BuildRefused
 from migrations_audit.engine.urls import TargetUrl
@@ -56,11 +66,15 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Scripts:
-    """A project's scripts as they are now: stored, and read as a graph. ``commit`` is the one that a git ref led to."""
+    """A project's scripts as they are now: stored, and read as a graph.
+
+    ``commit`` is the one that a git ref led to, ``authors`` who wrote each file as far as its fetched history tells.
+    """
 
     snapshot: Snapshot
     graph: types.Graph
     commit: Mapping[str, str] = field(default_factory=dict)
+    authors: Mapping[str, Sequence[git_authors.Author]] = field(default_factory=dict)
 
     @property
     def configuration(self) -> configuration.ScriptConfiguration:
@@ -97,11 +111,12 @@ def scripts_of(project: Project, *, actor: Actor, fresh: bool = True) -> Scripts
     Those of a git project are what its ref leads to now. Unless ``fresh``, what this worker found out about the ref within
     the last PORTAL_GIT_FRESH_S seconds counts as now.
     """
-    frozen, commit = (
+    found = (
         repositories.freeze(project, secret=lambda: _git_key_of(project), fresh=fresh)
         if project.source == Source.GIT
-        else (_frozen_folder(project), dict[str, str]())
+        else repositories.Frozen(_frozen_folder(project), commit={}, authors={})
     )
+    frozen = found.files
     read = graph.read(snapshot.files(frozen.archive), config_path=project.config_path, ini_section=project.ini_section)
     kept = evidence.keep_snapshot(
         actor=actor,
@@ -110,9 +125,9 @@ def scripts_of(project: Project, *, actor: Actor, fresh: bool = True) -> Scripts
         archive=frozen.archive,
         files=[{"path": item.path, "sha256": item.sha256, "size": item.size} for item in frozen.files],
         graph=graph_as_dict(read),
-        commit=commit,
+        commit=found.commit,
     )
-    return Scripts(snapshot=kept, graph=read, commit=commit)
+    return Scripts(snapshot=kept, graph=read, commit=found.commit, authors=found.authors)
 
 
 def _frozen_folder(project: Project) -> types.Frozen:

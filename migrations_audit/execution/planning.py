@@ -110,6 +110,7 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         snapshot=look.scripts.snapshot,
         base_observation=look.observation,
         interpreter=interpreter.digest,
+        authors=[author.as_dict() for step in resolution.steps for author in look.scripts.authors.get(step.path, ())],
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from django.conf import settings
 
-from migrations_audit.engine import git, git_transport, git_tree, snapshot, types
+from migrations_audit.engine import git, git_authors, git_transport, git_tree, snapshot, types
 from migrations_audit.models import Project, Snapshot
 
 NOT_FOUND_OUT: Final = frozenset(
@@ -23,13 +24,23 @@ NOT_FOUND_OUT: Final = frozenset(
 """The codes of failures after which nobody knows whether the ref still leads to the same scripts."""
 
 
-def freeze(project: Project, *, secret: Callable[[], str], fresh: bool) -> tuple[types.Frozen, dict[str, str]]:
-    """The files to which the project's ref leads, and the commit that holds them.
+@dataclass(frozen=True)
+class Frozen:
+    """The files to which a ref led, the commit that holds them, and by path who wrote them as far as is known."""
+
+    files: types.Frozen
+    commit: Mapping[str, str]
+    authors: Mapping[str, Sequence[git_authors.Author]]
+
+
+def freeze(project: Project, *, secret: Callable[[], str], fresh: bool) -> Frozen:
+    """The files to which the project's ref leads now.
 
     Raises PortalError with the reason; a failure to fetch also names the newest commit that the portal keeps, which never
     stands in for the one that cannot be had.
     """
     frozen: list[types.Frozen] = []
+    authors: dict[str, Sequence[git_authors.Author]] = {}
 
     def take(fetched: git.Fetched) -> None:
         with tempfile.TemporaryDirectory(prefix="opsportal-scripts-") as scratch:
@@ -37,6 +48,7 @@ def freeze(project: Project, *, secret: Callable[[], str], fresh: bool) -> tuple
             folder.mkdir()
             git_tree.lay_out(fetched, folder=project.folder, destination=folder)
             frozen.append(snapshot.freeze(folder, config_path=project.config_path, ini_section=project.ini_section))
+            authors.update(git_authors.of_files(fetched, folder=project.folder))
 
     source = git.Source(project.slug, project.git_url, project.git_ref, project.git_key)
     try:
@@ -45,7 +57,7 @@ def freeze(project: Project, *, secret: Callable[[], str], fresh: bool) -> tuple
         )
     except git_transport.FetchRefused as error:
         raise git_transport.FetchRefused(error.code, f"{error.message}{_last_known(project)}") from error
-    return frozen[0], commit.as_dict()
+    return Frozen(frozen[0], commit.as_dict(), authors)
 
 
 def _rules() -> git_transport.Rules:

@@ -61,6 +61,9 @@ class Plan(models.Model):
         default=dict,
         help_text="Of the target and its project, as ``parts`` binds them; a reference and variables only by digests.",
     )
+    authors = models.JSONField(
+        default=list, help_text="Who wrote the files of its steps: commit, author, e-mail address and path of each."
+    )
     identity = models.JSONField()
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="plans")
     base_observation = models.ForeignKey(Observation, on_delete=models.PROTECT, related_name="plans")

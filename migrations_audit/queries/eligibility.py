@@ -198,16 +198,18 @@ def _plain(text: object) -> str:
 
 
 def _authorship(user: AbstractUser, commit: Mapping[str, Any]) -> str:
-    return (
-        f"{user.get_username()} is the author of commit {str(commit.get('id', ''))[:7]}, from which the scripts come."
-    )
+    name, short = user.get_username(), str(commit.get("id", ""))[:7]
+    if "path" in commit:
+        return f"{name} wrote {commit['path']} in commit {short}."
+    return f"{name} is the author of commit {short}, from which the scripts come."
 
 
 def _commits(runs: Iterable[MigrationRun]) -> Mapping[int, Sequence[Mapping[str, Any]]]:
-    """By plan the commits from which its scripts came: where the files were first seen, and where they were read for the plan."""
+    """By plan the commits from which its scripts came: of each step's file, where the files were first seen, and where they were
+    read for the plan."""
     plans = Plan.objects.filter(pk__in=[run.plan_id for run in runs if run.plan_id]).order_by()
-    rows = plans.values_list("pk", "snapshot__commit", "base_observation__facts__commit")
-    return {pk: [commit for commit in commits if commit] for pk, *commits in rows}
+    rows = plans.values_list("pk", "authors", "snapshot__commit", "base_observation__facts__commit")
+    return {pk: [*authors, *(commit for commit in commits if commit)] for pk, authors, *commits in rows}
 
 
 def _edited(run: MigrationRun) -> Sequence[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from migrations_audit.actions import runs
+from migrations_audit.actions import approvals, runs
 from migrations_audit.models import MigrationRun, Project
 from migrations_audit.models.projects import Source
 from tests import people
@@ -101,6 +101,24 @@ def test_an_upgrade_from_a_branch_is_verified_and_names_its_commit(
     assert f'commit <code title="{commit}">{commit[:7]}</code> of <code>main</code>, by Ann Author' in shown
     assert commit[:7] in page(place, "web:target", place.target.pk)
     assert TOKEN not in shown + portal.workers.said()
+
+
+def test_who_wrote_a_pending_revision_cannot_approve_it_whoever_made_the_newest_commit(
+    portal: Portal, forge: Forge, place: people.Place, tmp_path: Path
+) -> None:
+    project = runnable.write(tmp_path / "project", runnable.chain("users"))
+    files = {
+        f"services/shop/{path.relative_to(project)}": path.read_text() for path in project.rglob("*") if path.is_file()
+    }
+    wrote = forge.repository.commit(files, author="Owner")
+    forge.repository.commit(files | {"README.md": "Hello."}, author="Somebody", parents=[wrote])
+
+    run = portal.planned(place)
+
+    assert run.plan is not None, run.sentence
+    assert [(each["author"], each["id"]) for each in run.plan.authors] == [("Owner", wrote)]
+    with pytest.raises(approvals.CommitAuthor, match=f"owner wrote migrations/versions/r1.py in commit {wrote[:7]}"):
+        approvals.approve(actor=place.actor("owner"), number=run.number, digest=run.plan.digest)
 
 
 def test_a_branch_that_leads_to_other_scripts_voids_the_approval(

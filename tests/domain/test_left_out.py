@@ -230,6 +230,17 @@ def test_who_is_left_out_is_found_for_many_runs_at_once(place: Place, django_ass
         assert codes == {edith.user_id: "edited_after_request", place.people["dev"].pk: "self_approval"}
 
 
+def test_who_wrote_one_of_the_files_cannot_approve_although_another_made_the_newest_commit(place: Place) -> None:
+    run = runs.request(actor=place.actor("dev"), target_id=place.target.pk, revision="head", reason="Needed.")
+    begun = plans.begin(actor=WORKER, number=run.number)
+    wrote = {"id": "f" * 40, "author": "Olga", "email": "owner@bank.example", "path": "versions/003.py"}
+    plan = plans.record(actor=WORKER, number=run.number, epoch=begun.epoch, draft=make_draft(place, authors=[wrote]))
+
+    with pytest.raises(approvals.CommitAuthor, match=r"owner wrote versions/003\.py in commit fffffff\. Somebody else"):
+        approvals.approve(actor=place.actor("owner"), number=run.number, digest=plan.digest)
+    assert approvals.approve(actor=place.actor("dba"), number=run.number, digest=plan.digest).decision == "approve"
+
+
 @pytest.mark.parametrize("name", ["ada", "ad"])
 def test_only_the_whole_name_makes_an_author(name: str) -> None:
     commit = {"email": "ada@bank.example", "author": "Ada Byron"}

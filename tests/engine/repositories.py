@@ -9,7 +9,7 @@ import os
 import ssl
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,8 +43,11 @@ class Repository:
         made.git("config", "uploadpack.allowAnySHA1InWant", "true")
         return made
 
-    def git(self, *words: str, stdin: bytes = b"", index: Path | None = None) -> str:
+    def git(self, *words: str, stdin: bytes = b"", index: Path | None = None, author: str = "") -> str:
+        """Run git here. ``author``, a name, wrote what it makes; else Ann did."""
         given = {"GIT_INDEX_FILE": str(index), "GIT_DIR": str(self.path)} if index else {}
+        if author:
+            given |= {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": f"{author.lower()}@example.org"}
         ended = subprocess.run(
             ["git", *words], cwd=self.path, input=stdin, capture_output=True, check=True,
             env={"PATH": os.environ["PATH"], "HOME": str(self.path), **SOMEBODY, **given},
@@ -57,10 +60,12 @@ class Repository:
         *,
         ref: str = "refs/heads/main",
         subject: str = "Add a table",
+        author: str = "",
+        parents: Sequence[str] = (),
         links: Mapping[str, str] | None = None,
         submodules: Mapping[str, str] | None = None,
     ) -> str:
-        """Let ``ref`` lead to a new commit without a parent that holds exactly these; returns its id."""
+        """Let ``ref`` lead to a new commit (without parents if none are named) that holds exactly these; returns its id."""
         index = self.path / "building-index"
         index.unlink(missing_ok=True)
         entries = [(FILE, path, self.blob(content)) for path, content in files.items()]
@@ -68,13 +73,23 @@ class Repository:
         entries += [(SUBMODULE, path, commit) for path, commit in (submodules or {}).items()]
         listed = "".join(f"{mode} {object_id}\t{path}\n" for mode, path, object_id in entries)
         self.git("update-index", "--index-info", stdin=listed.encode(), index=index)
-        return self.commit_tree(self.git("write-tree", index=index), ref=ref, subject=subject)
+        tree = self.git("write-tree", index=index)
+        return self.commit_tree(tree, ref=ref, subject=subject, author=author, parents=parents)
 
     def blob(self, content: str | bytes) -> str:
         return self.git("hash-object", "-w", "--stdin", stdin=content.encode() if isinstance(content, str) else content)
 
-    def commit_tree(self, tree: str, *, ref: str = "refs/heads/main", subject: str = "Add a table") -> str:
-        commit = self.git("commit-tree", "-m", subject, tree)
+    def commit_tree(
+        self,
+        tree: str,
+        *,
+        ref: str = "refs/heads/main",
+        subject: str = "Add a table",
+        author: str = "",
+        parents: Sequence[str] = (),
+    ) -> str:
+        before = [word for parent in parents for word in ("-p", parent)]
+        commit = self.git("commit-tree", *before, "-m", subject, tree, author=author)
         self.git("update-ref", ref, commit)
         return commit
 
