@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
@@ -10,43 +12,37 @@ from migrations_audit.access import actor_of
 from migrations_audit.actions import approvals, leftovers, rehearsals, runbooks
 from migrations_audit.actions import runs as run_actions
 from migrations_audit.errors import Invalid
+from migrations_audit.models import Approval
 from migrations_audit.web import pages
 from migrations_audit.web.views import runs
 
 
 @require_POST
 def approve(request: HttpRequest, number: int) -> HttpResponse:
-    try:
-        approval = approvals.approve(
-            actor=actor_of(request), number=number, digest=_digest(request), comment=_comment(request)
-        )
-    except Invalid as error:
-        return runs.page_again(request, number, form="approve", error=error)
-    messages.info(request, f"You approved {approval.run}. Your approval binds plan {approval.plan_digest[:12]}.")
-    return pages.to_run(number)
+    said = "You approved {0.run}. Your approval binds plan {0.plan_digest:.12}."
+    return _decide(request, number, approvals.approve, form="approve", said=said)
 
 
 @require_POST
 def reject(request: HttpRequest, number: int) -> HttpResponse:
-    try:
-        approval = approvals.reject(
-            actor=actor_of(request), number=number, digest=_digest(request), comment=_comment(request)
-        )
-    except Invalid as error:
-        return runs.page_again(request, number, form="reject", error=error)
-    messages.info(request, f"You rejected {approval.run}. Nothing of it was run.")
-    return pages.to_run(number)
+    return _decide(
+        request, number, approvals.reject, form="reject", said="You rejected {0.run}. Nothing of it was run."
+    )
 
 
 @require_POST
 def request_changes(request: HttpRequest, number: int) -> HttpResponse:
+    said = "You asked for changes of {0.run}. Nobody approves it until you take that back."
+    return _decide(request, number, approvals.request_changes, form="reject", said=said)
+
+
+def _decide(request: HttpRequest, number: int, verb: Callable[..., Approval], *, form: str, said: str) -> HttpResponse:
+    """``said`` is the message after it; the decision is its ``{0}``."""
     try:
-        asked = approvals.request_changes(
-            actor=actor_of(request), number=number, digest=_digest(request), comment=_comment(request)
-        )
+        decision = verb(actor=actor_of(request), number=number, digest=_digest(request), comment=_comment(request))
     except Invalid as error:
-        return runs.page_again(request, number, form="reject", error=error)
-    messages.info(request, f"You asked for changes of {asked.run}. Nobody approves it until you take that back.")
+        return runs.page_again(request, number, form=form, error=error)
+    messages.info(request, said.format(decision))
     return pages.to_run(number)
 
 
