@@ -203,6 +203,7 @@ def make_draft(place: Place, **changes: Any) -> plans.Draft:
         "identity": IDENTITY,
         "snapshot": make_snapshot(place.project),
         "base_observation": observe(place),
+        "settings": plans.settings_parts(Target.objects.get(pk=place.target.pk))["target"],
     } | changes
     return plans.Draft(**values)
 

@@ -27,10 +27,17 @@ class NotPlannable(Conflict):
     code = "not_plannable"
 
 
+class SettingsChanged(Conflict):
+    """The settings of the target or its project were changed while the plan was made. Ask again."""
+
+    code = "settings_changed"
+
+
 @dataclass(frozen=True)
 class Draft:
     """A plan before it is stored. Everything that the digest covers, and what it rests on.
 
+    ``settings`` is the digest of the target's and the project's settings that it was made with (``settings_parts``);
     ``interpreter`` is the digest of one that a worker built from the snapshot's requirements, else empty.
     """
 
@@ -45,6 +52,7 @@ class Draft:
     identity: Mapping[str, Any]
     snapshot: Snapshot
     base_observation: Observation
+    settings: str
     interpreter: str = ""
     authors: Sequence[Mapping[str, str]] = ()
 
@@ -84,9 +92,12 @@ def begin(*, actor: Actor, number: int) -> MigrationRun:
 def record(*, actor: Actor, number: int, epoch: int, draft: Draft) -> Plan:
     """Store the plan, freeze its digest, and open the run for approval.
 
-    Raises StaleRun when the run was withdrawn or taken up by another planner meanwhile.
+    Raises StaleRun when the run was withdrawn or taken up by another planner meanwhile, and SettingsChanged when it was made
+    with other settings than would be approved.
     """
     run = _current(number, epoch)
+    if settings_parts(run.target)["target"] != draft.settings:
+        raise SettingsChanged(f"The settings of {run.target} were changed while it was planned. Ask again.")
     now = database_now()
     plan = _freeze(run, draft, now=now)
     RunStep.objects.bulk_create(

@@ -65,7 +65,11 @@ def _plan(run: MigrationRun, *, actor: Actor) -> Plan | None:
         )
         plans.fail(actor=actor, number=run.number, epoch=run.epoch, code="planner_error", sentence=sentence)
         return None
-    return plans.record(actor=actor, number=run.number, epoch=run.epoch, draft=draft)
+    try:
+        return plans.record(actor=actor, number=run.number, epoch=run.epoch, draft=draft)
+    except plans.SettingsChanged as error:
+        plans.fail(actor=actor, number=run.number, epoch=run.epoch, code=error.code, sentence=error.message)
+    return None
 
 
 def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
@@ -109,6 +113,7 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         identity=look.reading.identity.as_dict(),
         snapshot=look.scripts.snapshot,
         base_observation=look.observation,
+        settings=plans.settings_parts(run.target)["target"],
         interpreter=interpreter.digest,
         authors=[author.as_dict() for step in resolution.steps for author in look.scripts.authors.get(step.path, ())],
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.db import DatabaseError
 
-from migrations_audit.actions import attempts, rehearsals
+from migrations_audit.actions import attempts, plans, rehearsals
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import catalog, types
 from migrations_audit.engine.rehearsing import copying, grading
@@ -138,6 +138,12 @@ def _fit_to_copy(rehearsal: Rehearsal, look: observing.Look) -> types.Reading:
         raise CannotRehearse(
             f"{run.target} is on {reading.engine.label}, and copies are made of PostgreSQL only. Rehearse on your own.",
             code="no_copies_of_engine",
+        )
+    if plans.settings_parts(run.target)["target"] != rehearsal.plan.parts["target"]:
+        raise CannotRehearse(
+            f"The settings of {run.target} were changed since this was planned: {plans.differences(rehearsal.plan, run.target)}. "
+            "Plan again.",
+            code="settings_changed",
         )
     if sorted(reading.revisions or ()) != sorted(rehearsal.plan.from_revisions):
         raise CannotRehearse(

@@ -8,7 +8,7 @@ import pytest
 
 from migrations_audit import hashchain
 from migrations_audit.actions import moves, plans, runs
-from migrations_audit.models import MigrationRun, Plan
+from migrations_audit.models import MigrationRun, Plan, Project
 from migrations_audit.models.clock import database_now
 from tests.domain import trail
 from tests.people import WORKER, Place, make_draft, make_place, make_run
@@ -40,6 +40,18 @@ def test_a_second_delivery_does_not_plan() -> None:
 
     with pytest.raises(plans.NotPlannable, match="is planning"):
         plans.begin(actor=WORKER, number=run.number)
+
+
+def test_a_plan_made_with_other_settings_than_would_be_approved_is_not_stored() -> None:
+    place = make_place()
+    run = begun(place)
+    draft = make_draft(place)
+    Project.objects.filter(pk=place.project.pk).update(x_arguments=["tenant=other"])
+
+    with pytest.raises(plans.SettingsChanged, match="were changed while it was planned. Ask again"):
+        plans.record(actor=WORKER, number=run.number, epoch=run.epoch, draft=draft)
+
+    assert not Plan.objects.exists()
 
 
 def test_a_withdrawn_run_is_not_planned() -> None:
