@@ -122,7 +122,7 @@ def put_into_group(actor: Actor, user_id: int, group: Group) -> User:
     return user
 
 
-def guarded_groups_for(user: User, wanted: Iterable[Group]) -> dict[Group, Environment]:
+def guarded_groups_for(user: User, wanted: Iterable[Group]) -> dict[Group, list[Environment]]:
     """Those of the wanted groups in which this person is not yet, and whose people may approve in production."""
     return second_person.guarded_groups(set(wanted) - set(user.groups.all()))
 

@@ -112,13 +112,13 @@ def change_user(
         return [
             _propose(
                 actor,
-                environment,
+                environments[0],
                 {f"groups of {user.username}": {"old": names, "new": [*names, group.name]}},
                 {f"groups of {user.username}": group},
                 kind=ProposalKind.ACCOUNT,
                 account=user,
             )
-            for group, environment in guarded.items()
+            for group, environments in guarded.items()
         ]
     return []
 
@@ -131,11 +131,10 @@ def confirm(*, actor: Actor, proposal_id: int) -> PolicyProposal:
     """
     proposal = _open(actor, proposal_id)
     if actor.user_id == proposal.proposed_by_id:
-        raise SelfConfirmation(f"You proposed this. {who_confirms(proposal.environment, than=actor.user_id)}")
-    environment = Environment.objects.select_for_update(no_key=True).get(pk=proposal.environment_id)
-    if _is_overtaken(proposal, environment):
+        raise SelfConfirmation(f"You proposed this. {who_confirms(proposal)}")
+    if _is_overtaken(proposal):
         raise ChangedMeanwhile(
-            f"The settings of {environment} were changed since this was proposed. Decline it, and propose it again."
+            "What this is about was changed since it was proposed. Decline it, and propose it again."
         )
     values = _restored(proposal.values)
     match proposal.kind:
@@ -167,15 +166,14 @@ def decline(*, actor: Actor, proposal_id: int, reason: str) -> PolicyProposal:
     return proposal
 
 
-def who_confirms(environment: Environment, *, than: int | None) -> str:
-    """Who could confirm a proposal, or what to do when nobody else could, as a sentence."""
-    others = second_person.others_who_could(environment, than=than)
+def who_confirms(proposal: PolicyProposal) -> str:
+    """Who could confirm it, or what to do when nobody else could, as a sentence."""
+    others = second_person.others_who_could(proposal, than=proposal.proposed_by_id)
     if others:
         return f"It takes effect when one of these confirms it: {', '.join(others)}."
     return (
         "Nobody else could confirm it, for you are the only administrator. A superuser makes a second one: an account "
-        "in a group that "
-        f"is administrator of {environment}. Until then everything stays as it is."
+        f"in a group that is administrator of {proposal.environment}. Until then everything stays as it is."
     )
 
 
@@ -203,10 +201,9 @@ def _propose(
         membership=membership,
         account=account,
         window=window,
-        before={name: change["old"] for name, change in changes.items()},
+        before={**_seen(membership or window), **{name: change["old"] for name, change in changes.items()}},
         after={name: change["new"] for name, change in changes.items()},
         values=stored,
-        seen_version=environment.settings_version,
         proposed_by=get_user_model()._default_manager.get(pk=actor.user_id or 0),
         proposed_by_name=actor.name,
         proposed_at=database_now(),
@@ -217,6 +214,9 @@ def _propose(
 
 def _open(actor: Actor, proposal_id: int) -> PolicyProposal:
     """The locked proposal, if it is open and this person may decide on it."""
+    # The environment first, as whatever changes its windows and memberships does.
+    held = Environment.objects.select_for_update(no_key=True, of=("self",)).filter(proposals=proposal_id)
+    list(held.order_by("pk"))
     locked = PolicyProposal.objects.select_for_update(no_key=True, of=("self",)).filter(pk=proposal_id)
     proposal = locked.select_related("environment").first()
     if (
@@ -224,9 +224,10 @@ def _open(actor: Actor, proposal_id: int) -> PolicyProposal:
         or not Environment.objects.visible_to(actor.user_id).filter(pk=proposal.environment_id).exists()
     ):
         raise NoSuchProposal
-    if actor.kind is not ActorKind.USER or not second_person.may_decide(actor.user_id, proposal.environment):
+    if actor.kind is not ActorKind.USER or not second_person.may_decide(actor.user_id, proposal):
         raise registry_rights.MayNotRegister(
-            f"{actor.name} may not change the policy of {proposal.environment}. An administrator of it can, in the browser."
+            f"{actor.name} may not decide on {proposal}. An administrator of every environment that it touches can, in the "
+            "browser."
         )
     if proposal.decision:
         raise AlreadyClosed(
@@ -235,20 +236,27 @@ def _open(actor: Actor, proposal_id: int) -> PolicyProposal:
     return proposal
 
 
-def _is_overtaken(proposal: PolicyProposal, environment: Environment) -> bool:
+def _seen(entry: Membership | Window | None) -> dict[str, Any]:
+    """All of what a proposal is about, as whoever proposed it saw it: it may not become about something else."""
+    return registry_entries.settings_of(entry) if entry is not None else {}
+
+
+def _is_overtaken(proposal: PolicyProposal) -> bool:
     """Whether what it would change is not any more as whoever proposed it saw it. Raises Invalid when it is gone."""
+    entry: Environment | Membership | Window | None
     match proposal.kind:
         case ProposalKind.ACCOUNT:
             return False
-        case ProposalKind.WINDOW | ProposalKind.REMOVAL if proposal.window is not None:
-            now = {name: registry_entries.shown(getattr(proposal.window, name)) for name in proposal.before}
-            return bool(now != proposal.before)
-        case ProposalKind.WINDOW if "environment" in proposal.values:
-            return False
-        case ProposalKind.WINDOW | ProposalKind.REMOVAL:
-            raise Invalid("The window that this names is not there any more. Decline it.", field="window")
+        case ProposalKind.POLICY:
+            entry = proposal.environment
+        case ProposalKind.MEMBERSHIP:
+            entry = proposal.membership
         case _:
-            return environment.settings_version != proposal.seen_version
+            entry = proposal.window
+    if entry is None and "environment" not in proposal.values:
+        raise Invalid("What this is about is not there any more. Decline it.")
+    now = {name: registry_entries.shown(getattr(entry, name)) for name in proposal.before} if entry else proposal.before
+    return bool(now != proposal.before)
 
 
 def _close(proposal: PolicyProposal, actor: Actor, decision: ProposalDecision, *, reason: str) -> None:

@@ -115,10 +115,12 @@ def put_membership(actor: Actor, membership_id: int | None, values: Mapping[str,
 def _save_membership(
     actor: Actor, membership_id: int | None, values: Mapping[str, Any], *, is_confirmed: bool
 ) -> Membership:
+    registry_entries.hold_environment(Membership, membership_id, values.get("environment"))
     membership = registry_entries.open_entry(Membership, membership_id)
     changes = registry_entries.assign(membership, values)
     registry_entries.need_parts(membership, "environment", "group")
-    need(actor, "add" if membership_id is None else "change", Membership, environment=membership.environment)
+    if not is_confirmed:
+        need(actor, "add" if membership_id is None else "change", Membership, environment=membership.environment)
     environment = membership.environment
     if membership_id is not None and "environment" in changes:
         raise Invalid("A membership stays in its environment. Add another one there.", field="environment")
@@ -136,6 +138,7 @@ def _save_membership(
 @audit.action
 def remove_membership(*, actor: Actor, membership_id: int) -> None:
     """Take a role in an environment from a group. Raises MayNotRegister, NoSuchEntry."""
+    registry_entries.hold_environment(Membership, membership_id)
     membership = registry_entries.open_entry(Membership, membership_id, for_removal=True)
     need(actor, "delete", Membership, environment=membership.environment)
     _remove(actor, membership)

@@ -102,6 +102,15 @@ def shown(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | list | dict) else str(value)
 
 
+def hold_environment(part: type[Membership | Window], pk: int | None, environment: Environment | None = None) -> None:
+    """Keep the environment of a part to this transaction: what its windows and memberships allow is a question about all of
+    them, and whoever confirms a proposal about one of them takes the environment first too."""
+    ids = [environment.pk] if environment is not None else []
+    if pk is not None:
+        ids = list(part._default_manager.filter(pk=pk).values_list("environment_id", flat=True))
+    list(Environment.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk"))
+
+
 def need_parts(entry: Membership | Target | Window, *names: str) -> None:
     """Raise Invalid for the first of the named entries that it needs and does not have."""
     for name in names:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import Q
-
 from migrations_audit.actions import audit, registry_entries, registry_rules
 from migrations_audit.actions.registry_entries import Changes
 from migrations_audit.actions.registry_rights import NeedsSecondPerson, need
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Invalid
-from migrations_audit.models import Environment, Window
+from migrations_audit.models import Window
 from migrations_audit.queries import second_person
 
 MOST = 50
@@ -34,7 +32,7 @@ def put(actor: Actor, window_id: int | None, values: Mapping[str, Any]) -> Windo
 
 
 def _save(actor: Actor, window_id: int | None, values: Mapping[str, Any], *, is_confirmed: bool) -> Window:
-    _hold_windows(window_id, values.get("environment"))
+    registry_entries.hold_environment(Window, window_id, values.get("environment"))
     window = registry_entries.open_entry(Window, window_id)
     changes = registry_entries.assign(window, values)
     registry_entries.need_parts(window, "environment")
@@ -54,7 +52,7 @@ def _save(actor: Actor, window_id: int | None, values: Mapping[str, Any], *, is_
 @audit.action
 def remove(*, actor: Actor, window_id: int) -> None:
     """Take a window from an environment. Raises MayNotRegister, NoSuchEntry, and NeedsSecondPerson as ``save`` does."""
-    _hold_windows(window_id)
+    registry_entries.hold_environment(Window, window_id)
     window = registry_entries.open_entry(Window, window_id, for_removal=True)
     need(actor, "delete", Window, environment=window.environment)
     _need_one_person(window, None)
@@ -64,12 +62,6 @@ def remove(*, actor: Actor, window_id: int) -> None:
 def take(actor: Actor, window_id: int) -> None:
     """Remove a window as a second person has confirmed, within the caller's transaction and after its questions."""
     registry_entries.remove(actor, registry_entries.open_entry(Window, window_id, for_removal=True))
-
-
-def _hold_windows(window_id: int | None, environment: Environment | None = None) -> None:
-    """Keep the environment's windows to this transaction: whether one opens more is a question about all of them."""
-    wanted = Q(windows=window_id) if window_id is not None else Q(pk=environment.pk if environment else None)
-    list(Environment.objects.select_for_update(no_key=True, of=("self",)).filter(wanted).order_by("pk"))
 
 
 def _need_one_person(window: Window, changes: Changes | None) -> None:

@@ -216,7 +216,6 @@ class ProposingAdmin(RefusableAdmin):
         if not made:
             return None
         for proposal in made:
-            who = proposals.who_confirms(proposal.environment, than=proposal.proposed_by_id)
-            sentence = f"{self.said_of_the_rest} {proposal} waits on the dashboard. {who}"
+            sentence = f"{self.said_of_the_rest} {proposal} waits on the dashboard. {proposals.who_confirms(proposal)}"
             self.message_user(request, sentence, messages.WARNING)
         return HttpResponseRedirect(reverse("admin:index"))

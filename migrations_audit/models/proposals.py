@@ -27,15 +27,15 @@ class ProposalDecision(models.TextChoices):
 class PolicyProposal(models.Model):
     """A change of an environment's policy or windows, or one that would add approvers, until somebody else has decided on it.
 
-    ``before`` and ``after`` show the fields that change, as people read them; ``values`` is what is stored when it
-    is confirmed. Of kind membership it is about the one that it names or a new one, and so of kind window; of kind
+    ``before`` is what whoever proposed it saw, ``after`` the fields that change, as people read them; ``values`` is what is
+    stored when it is confirmed. Of kind membership it is about the one that it names or a new one, and so of kind window; of kind
     account about a person who would enter a group.
     """
 
     environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="proposals")
     kind = models.CharField(max_length=10, choices=ProposalKind.choices, default=ProposalKind.POLICY)
     membership = models.ForeignKey(
-        Membership, null=True, blank=True, on_delete=models.CASCADE, related_name="proposals"
+        Membership, null=True, blank=True, on_delete=models.SET_NULL, related_name="proposals"
     )
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
@@ -44,7 +44,6 @@ class PolicyProposal(models.Model):
     before = models.JSONField()
     after = models.JSONField()
     values = models.JSONField()
-    seen_version = models.PositiveIntegerField(help_text="The version of the settings that it would change.")
     proposed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     proposed_by_name = models.CharField(max_length=150)
     proposed_at = models.DateTimeField()

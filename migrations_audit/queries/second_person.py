@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from migrations_audit.models import (
     Environment,
@@ -21,6 +22,9 @@ from migrations_audit.models import (
     Window,
     WindowKind,
 )
+from migrations_audit.models.proposals import ProposalKind
+
+MOST = 50
 
 ALWAYS = frozenset(
     {
@@ -103,39 +107,63 @@ def _is_stricter(name: str, change: Mapping[str, Any], *, allows: bool) -> bool:
             return False
 
 
-def guarded_groups(groups: Collection[Group]) -> dict[Group, Environment]:
-    """Those of the groups whose people may approve in production that is in use, each with one such environment."""
+def guarded_groups(groups: Collection[Group]) -> dict[Group, list[Environment]]:
+    """Those of the groups whose people may approve in production that is in use, each with these environments."""
     rows = Membership.objects.filter(
         group__in=groups, role=Role.APPROVER, environment__tier=Tier.PRODUCTION
     ).select_related("group", "environment")
-    return {row.group: row.environment for row in rows if is_in_use(row.environment)}
+    found: dict[Group, list[Environment]] = {}
+    for row in rows:
+        if is_in_use(row.environment) and row.environment not in found.get(row.group, ()):
+            found.setdefault(row.group, []).append(row.environment)
+    return found
 
 
-def others_who_could(environment: Environment, *, than: int | None) -> list[str]:
-    """The names of the active people, but one, who may confirm a change of this environment's policy."""
-    found = _deciders(environment).exclude(pk=than or 0).order_by("username")
+def others_who_could(proposal: PolicyProposal, *, than: int | None) -> list[str]:
+    """The names of the active people, but one, who may confirm this proposal."""
+    able = _deciders([proposal])[proposal.pk] - {than or 0}
+    found = get_user_model()._default_manager.filter(pk__in=able).order_by("username")
     return [user.get_username() for user in found]
 
 
-def may_decide(user_id: int | None, environment: Environment) -> bool:
-    """Whether this person may confirm or decline changes of this environment's policy."""
-    return _deciders(environment).filter(pk=user_id or 0).exists()
+def may_decide(user_id: int | None, proposal: PolicyProposal) -> bool:
+    """Whether this person may confirm or decline it."""
+    return (user_id or 0) in _deciders([proposal])[proposal.pk]
 
 
-def _deciders(environment: Environment) -> QuerySet[Any]:
-    """Active superusers, holders of Django's permission to change environments, and the environment's own administrators."""
+def _deciders(proposals: Collection[PolicyProposal]) -> Mapping[int, frozenset[int]]:
+    """By proposal who may decide on it: in every environment that it touches superusers, its administrators, and its members who
+    hold Django's permission to change environments."""
+    touched = {each.pk: _touched(each) for each in proposals}
     permission = Permission.objects.filter(codename="change_environment", content_type__app_label="migrations_audit")
-    administers = Q(
-        groups__portal_memberships__environment=environment, groups__portal_memberships__role=Role.ADMINISTRATOR
-    )
-    holds = Q(user_permissions__in=permission) | Q(groups__permissions__in=permission)
     people = get_user_model()._default_manager.filter(is_active=True)
-    return people.filter(Q(is_superuser=True) | administers | holds).distinct()
+    everywhere = set(people.filter(is_superuser=True).values_list("pk", flat=True))
+    holds = Q(user_permissions__in=permission) | Q(groups__permissions__in=permission)
+    holders = set(people.filter(holds).values_list("pk", flat=True))
+    able: dict[int, set[int]] = defaultdict(lambda: set(everywhere))
+    members = Membership.objects.filter(
+        environment__in={each for ids in touched.values() for each in ids}, group__user__is_active=True
+    ).order_by()
+    for environment, person, role in members.values_list("environment_id", "group__user", "role").distinct():
+        if role == Role.ADMINISTRATOR or person in holders:
+            able[environment].add(person)
+    return {pk: frozenset(set.intersection(*(able[each] for each in ids))) for pk, ids in touched.items()}
+
+
+def _touched(proposal: PolicyProposal) -> Collection[int]:
+    """The environments that it is about: for another approver each in which the group approves."""
+    if proposal.kind != ProposalKind.ACCOUNT:
+        return [proposal.environment_id]
+    groups = Group.objects.filter(pk__in=[value["pk"] for value in proposal.values.values()])
+    return {proposal.environment_id} | {each.pk for found in guarded_groups(groups).values() for each in found}
 
 
 @dataclass(frozen=True)
 class Open:
-    """An open proposal as one person sees it. ``about``: the window as it is. ``changes``: field, what is, what would be."""
+    """An open proposal as one person sees it.
+
+    ``about``: the window or membership as it is. ``changes``: field, what is, what would be.
+    """
 
     proposal: PolicyProposal
     about: str
@@ -145,19 +173,22 @@ class Open:
 
 
 def open_for(user_id: int | None) -> list[Open]:
-    """The proposals that wait in the environments that this person sees, oldest first."""
+    """The oldest proposals that wait in the environments that this person sees."""
     visible = Environment.objects.visible_to(user_id)
-    found = PolicyProposal.objects.filter(decision="", environment__in=visible)
-    found = found.select_related("environment", "window__environment")
+    rows = PolicyProposal.objects.filter(decision="", environment__in=visible)
+    found = list(
+        rows.select_related("environment", "window__environment", "membership__environment", "membership__group")[:MOST]
+    )
+    able = _deciders(found)
     return [
         Open(
             proposal=each,
-            about=str(each.window or ""),
+            about=str(each.window or each.membership or ""),
             changes=[
                 (name.replace("_", " "), _words(each.before[name]), _words(new)) for name, new in each.after.items()
             ],
             is_mine=each.proposed_by_id == user_id,
-            may_decide=may_decide(user_id, each.environment),
+            may_decide=(user_id or 0) in able[each.pk],
         )
         for each in found
     ]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group
 
-from migrations_audit.actions import approvals, people, proposals, registry, registry_rights
+from migrations_audit.actions import approvals, proposals, registry, registry_rights
 from migrations_audit.actions.registry_entries import ChangedMeanwhile
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
-from migrations_audit.models import Environment, Membership, PolicyProposal, Role
+from migrations_audit.models import Environment, PolicyProposal, Role
 from migrations_audit.models.clock import database_now
 from tests.domain import raw, trail
 from tests.people import Place, add_person, at_once, make_place, make_run, observe
@@ -223,7 +222,7 @@ def test_a_proposal_that_the_settings_have_overtaken_is_not_confirmed() -> None:
     place = in_use()
     ada = root(place)
     proposal = propose(place, ada)
-    save(place, ada, deadline_s=1_800)
+    Environment.objects.filter(pk=place.environment.pk).update(requirements=[{"role": "owner", "count": 2}])
 
     with pytest.raises(ChangedMeanwhile, match="Decline it, and propose it again"):
         proposals.confirm(actor=place.actor("admin"), proposal_id=proposal.pk)
@@ -231,96 +230,23 @@ def test_a_proposal_that_the_settings_have_overtaken_is_not_confirmed() -> None:
 
 def test_the_only_administrator_is_told_what_to_do() -> None:
     place = in_use()
-    ada = root(place)
     place.people["admin"].groups.clear()
+    proposal = propose(place, root(place))
 
-    assert "A superuser makes a second one" in proposals.who_confirms(place.environment, than=ada.user_id)
-    assert "confirms it: root." in proposals.who_confirms(place.environment, than=place.people["admin"].pk)
+    alone = proposals.who_confirms(proposal)
+    root(place, "grace")
 
-
-def test_a_membership_that_adds_approvers_is_proposed_and_confirmed() -> None:
-    place = in_use()
-    group = Group.objects.create(name="friends")
-    values: dict[str, Any] = {
-        "environment": place.environment,
-        "group": group,
-        "role": Role.APPROVER,
-        "approver_role": "owner",
-    }
-
-    proposal = proposals.save_membership(actor=root(place), **values)
-    assert isinstance(proposal, PolicyProposal)
-    before = Membership.objects.filter(group=group).count()
-    proposals.confirm(actor=place.actor("admin"), proposal_id=proposal.pk)
-
-    assert (before, Membership.objects.get(group=group).approver_role) == (0, "owner")
-    assert trail.last("membership.created").actor == "admin"
+    assert "A superuser makes a second one" in alone
+    assert proposals.who_confirms(proposal).endswith("confirms it: grace.")
 
 
-def test_a_membership_that_becomes_an_approvers_is_proposed_and_others_are_not() -> None:
+def test_another_name_of_the_environment_overtakes_nothing() -> None:
     place = in_use()
     ada = root(place)
-    viewers = Membership.objects.get(role=Role.VIEWER)
-    group = Group.objects.create(name="friends")
+    proposal = propose(place, ada)
+    save(place, ada, name="Live")
 
-    proposed = proposals.save_membership(actor=ada, membership_id=viewers.pk, role=Role.APPROVER, approver_role="owner")
-    stored = proposals.save_membership(actor=ada, environment=place.environment, group=group, role=Role.OPERATOR)
-
-    assert isinstance(proposed, PolicyProposal)
-    assert isinstance(stored, Membership)
-    assert Membership.objects.get(pk=viewers.pk).role == Role.VIEWER
-
-
-def test_a_group_that_is_gone_cannot_be_confirmed() -> None:
-    place = in_use()
-    group = Group.objects.create(name="friends")
-    values: dict[str, Any] = {
-        "environment": place.environment,
-        "group": group,
-        "role": Role.APPROVER,
-        "approver_role": "owner",
-    }
-    proposal = proposals.save_membership(actor=root(place), **values)
-    group.delete()
-
-    with pytest.raises(Invalid, match="is not there any more"):
-        proposals.confirm(actor=place.actor("admin"), proposal_id=proposal.pk)
-
-
-def test_a_superuser_alone_puts_nobody_into_a_group_of_approvers() -> None:
-    place = in_use()
-    ada, dev = root(place), place.people["dev"]
-    approvers, viewers = place.people["dba"].groups.get(), place.people["viewer"].groups.get()
-
-    with pytest.raises(registry_rights.NeedsSecondPerson, match="that dev enters is proposed"):
-        people.change_user(actor=ada, user_id=dev.pk, groups=[approvers])
-    (proposal,) = proposals.change_user(actor=ada, user_id=dev.pk, groups=[approvers, viewers], first_name="Dev")
-    entered = set(dev.groups.all())
-    proposals.confirm(actor=place.actor("admin"), proposal_id=proposal.pk)
-
-    dev.refresh_from_db()
-    assert (entered, dev.first_name) == ({viewers}, "Dev")
-    assert set(dev.groups.all()) == {viewers, approvers}
-    assert trail.last("user.changed").actor == "admin"
-    assert str(proposal) == f"Proposal {proposal.pk} for another approver in Production"
-
-
-def test_groups_that_one_has_already_and_groups_without_approvers_take_one_person() -> None:
-    place = in_use()
-    dba = place.people["dba"]
-    groups = [*dba.groups.all(), place.people["operator"].groups.get()]
-
-    assert proposals.change_user(actor=root(place), user_id=dba.pk, groups=groups) == []
-    assert set(dba.groups.all()) == set(groups)
-
-
-def test_the_same_person_and_group_are_proposed_once() -> None:
-    place = in_use()
-    ada, dev, approvers = root(place), place.people["dev"], place.people["dba"].groups.get()
-    proposals.change_user(actor=ada, user_id=dev.pk, groups=[approvers])
-
-    with pytest.raises(proposals.OpenProposal, match="for another approver in Production is open, by root"):
-        proposals.change_user(actor=ada, user_id=dev.pk, groups=[approvers])
+    assert proposals.confirm(actor=place.actor("admin"), proposal_id=proposal.pk).decision == "confirmed"
 
 
 @pytest.mark.parametrize("who", ["proposer", "confirmer"])
