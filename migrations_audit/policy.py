@@ -116,6 +116,14 @@ def parse(raw: Any) -> tuple[Requirement, ...]:
     return (*roles, *(Requirement(ANY_ROLE, total - by_role) for total in totals if total > by_role))
 
 
+def said(raw: Sequence[Mapping[str, Any]], *, between: str = ", ") -> str:
+    """Stored requirements as people write them; “nobody” for none."""
+    lines = [
+        f"{item['people']} people in all" if "people" in item else f"{item['count']} {item['role']}" for item in raw
+    ]
+    return between.join(lines) or "nobody"
+
+
 def _of_role(entry: Any) -> Requirement:
     if not isinstance(entry, dict) or set(entry) != {"role", "count"}:
         raise Invalid(

@@ -77,6 +77,13 @@ def check_zone(name: str) -> None:
         raise Invalid("Name a time zone as the IANA does, like Europe/Zurich or UTC.", field="time_zone")
 
 
+def in_utc(moment: datetime, *, field: str) -> datetime:
+    """The moment in UTC. Raises Invalid without a zone, and for a year that no calendar of people needs."""
+    if moment.tzinfo is None or not 1971 <= moment.year <= 9000:
+        raise Invalid("Give a date and a time with its zone, like 2026-11-30T22:00Z.", field=field)
+    return moment.astimezone(UTC)
+
+
 def said(moment: datetime, time_zone: str) -> str:
     """A moment as people there say it, like “Mon 2026-11-30 06:00 Europe/Zurich”; with the offset where that hour comes twice."""
     local = moment.astimezone(ZoneInfo(time_zone))

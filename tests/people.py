@@ -29,6 +29,7 @@ from migrations_audit.models import (
     Target,
     Tier,
 )
+from migrations_audit.queries import bound
 from migrations_audit.states import Operation, RehearsalDemand, TargetStatus
 
 PASSWORD = "correct-horse-battery-staple"
@@ -203,7 +204,7 @@ def make_draft(place: Place, **changes: Any) -> plans.Draft:
         "identity": IDENTITY,
         "snapshot": make_snapshot(place.project),
         "base_observation": observe(place),
-        "settings": plans.settings_parts(Target.objects.get(pk=place.target.pk))["target"],
+        "settings": bound.parts(Target.objects.get(pk=place.target.pk))["target"],
     } | changes
     return plans.Draft(**values)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
+from django.db.models import Min
 
 from migrations_audit import access, hashchain, policy
 from migrations_audit.actions import audit, findings, moves, rehearsals, runbooks, texts
@@ -13,10 +14,11 @@ from migrations_audit.errors import Conflict, Denied, Invalid
 from migrations_audit.models import Approval, MigrationRun, Rehearsal, Role
 from migrations_audit.models.approvals import Decision
 from migrations_audit.models.clock import database_now
-from migrations_audit.queries import eligibility, promotion
-from migrations_audit.states import RehearsalState, RunState
+from migrations_audit.queries import bound, eligibility, promotion
+from migrations_audit.states import RunState
 
 LONGEST_COMMENT = 2_000
+APPROVED = "Approved; waiting for an operator to press Run now."
 VERBS = {
     Decision.APPROVE: "approved any more",
     Decision.REJECT: "rejected any more",
@@ -66,6 +68,24 @@ class PlanChanged(Conflict):
     code = "plan_changed"
 
 
+class ApprovedThingChanged(Conflict):
+    """The settings or the policy that an approval binds are not as they were at planning. Request the upgrade again."""
+
+    code = "approved_thing_changed"
+
+
+class RehearsalMoved(Conflict):
+    """Another rehearsal has ended since you opened the page. Reload it and read what that one saw."""
+
+    code = "rehearsal_moved"
+
+
+class SamePerson(Denied):
+    """Nobody approves a run with a second account."""
+
+    code = eligibility.SAME
+
+
 class ChangesRequested(Conflict):
     """Somebody asked for changes, so nobody approves and nothing starts until that person takes it back."""
 
@@ -91,15 +111,21 @@ class ApprovalIncomplete(Denied):
 
 
 @audit.action
-def approve(*, actor: Actor, number: int, digest: str, comment: str = "") -> Approval:
+def approve(
+    *, actor: Actor, number: int, digest: str, comment: str = "", seen_rehearsal: int | None = None
+) -> Approval:
     """Approve exactly the plan with ``digest``. The run becomes approved when the policy's requirements are matched.
 
-    Raises SelfApproval, CommitAuthor, EditedAfterRequest, NotVerifiedEarlier, MachineApproval, MissingRole, PlanChanged,
-    AlreadyDecided, ApprovalExpired, FindingsOpen, RehearsalMissing, RunbookMissing, StaleRun.
+    ``seen_rehearsal`` is the one that the page showed, 0 for none; left out, the newest counts. Raises SelfApproval,
+    SamePerson, CommitAuthor, EditedAfterRequest, NotVerifiedEarlier, MachineApproval, MissingRole, PlanChanged,
+    ApprovedThingChanged, RehearsalMoved, AlreadyDecided, ApprovalExpired, FindingsOpen, RehearsalMissing, RunbookMissing,
+    StaleRun.
     """
     words = texts.check(comment, field="comment", longest=LONGEST_COMMENT)
     run = moves.lock(number)
-    approval = _decide(run, actor=actor, decision=Decision.APPROVE, digest=digest, comment=words)
+    approval = _decide(
+        run, actor=actor, decision=Decision.APPROVE, digest=digest, comment=words, seen_rehearsal=seen_rehearsal
+    )
     findings.check_open(run, now=approval.at)
     match = standing_match(run)
     audit.record_run(
@@ -113,8 +139,9 @@ def approve(*, actor: Actor, number: int, digest: str, comment: str = "") -> App
     )
     if match.is_met and run.run_state is RunState.AWAITING_APPROVAL:
         mark_approved(run, actor=actor, now=approval.at)
-    elif not match.is_met:
-        MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=waiting_sentence(match))
+    else:
+        sentence = APPROVED if match.is_met else waiting_sentence(match)
+        MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=sentence)
     return approval
 
 
@@ -154,12 +181,14 @@ def request_changes(*, actor: Actor, number: int, digest: str, comment: str) -> 
 def take_back(*, actor: Actor, number: int) -> Approval:
     """Withdraw one's own approval, or one's wish for changes, before the start.
 
-    The run waits for approval again if it is now short of one, and is approved if nothing but the wish was in the way.
+    The run waits for approval again if it is now short of one, and is approved if nothing but the wish was in the way. Raises
+    Conflict without such a decision, StaleRun, and ApprovalExpired once its time is over.
     """
     run = moves.lock(number)
     access.get_run_for(actor, run.number)
     access.need_scope(actor, "")
     moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb="un-approved")
+    _refuse_expired(run, now=database_now())
     approval = run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True).first()
     if approval is None:
         raise Conflict(f"You have no standing decision on {run}.")
@@ -185,8 +214,10 @@ def _go_on(run: MigrationRun, match: policy.Match, *, actor: Actor) -> None:
 
 
 def changes_asked(run: MigrationRun) -> Approval | None:
-    """The oldest standing wish for changes, if there is one."""
-    return run.approvals.filter(decision=Decision.CHANGES, withdrawn_at__isnull=True).order_by("at").first()
+    """The oldest standing wish for changes of somebody who may still decide, if there is one."""
+    wishes = run.approvals.filter(decision=Decision.CHANGES, withdrawn_at__isnull=True).order_by("at")
+    able = eligibility.approvers_in([run.target.environment_id]).get(run.target.environment_id, {})
+    return next((wish for wish in wishes if wish.person_id in able), None)
 
 
 def changes_sentence(asked: Approval) -> str:
@@ -205,14 +236,19 @@ def refuse_while_changes_are_asked(run: MigrationRun) -> None:
 
 
 def mark_approved(run: MigrationRun, *, actor: Actor, now: datetime) -> None:
-    """Move an awaiting run whose requirements are met to approved, within the caller's transaction."""
+    """Move an awaiting run whose requirements are met to approved, within the caller's transaction.
+
+    It lives from the oldest approval that it rests on: a new one beside it does not make that one any younger.
+    """
     lifetime = timedelta(seconds=run.target.environment.approval_lifetime_s)
+    standing = run.approvals.filter(decision=Decision.APPROVE, withdrawn_at__isnull=True)
+    since = standing.aggregate(at=Min("at"))["at"] or now
     moves.move(
         run,
         to=RunState.APPROVED,
-        sentence="Approved; waiting for an operator to press Run now.",
+        sentence=APPROVED,
         approved_at=now,
-        expires_at=now + lifetime,
+        expires_at=since + lifetime,
     )
     audit.record_run(actor=actor, action="run.approved", run=run, requirements=run.target.environment.requirements)
 
@@ -247,19 +283,38 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
         why = " ".join(standing.not_counting)
         raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}. {why}".strip())
     check_promotion(run)
+    check_groundwork(run, now=now)
+
+
+def check_groundwork(run: MigrationRun, *, now: datetime) -> None:
+    """Raise RehearsalMissing, RunbookMissing or FindingsOpen for what a start rests on beside approvals."""
     runbooks.check(run, rehearsals.check(run, now=now, at_approval=False))
     findings.check_open(run, now=now)
 
 
 def check_plan(run: MigrationRun, *, digest: str, now: datetime) -> None:
-    """Raise PlanChanged unless the stored plan is the one that was seen, and ApprovalExpired when that was too long ago."""
+    """Raise what ``check_frozen`` raises, and ApprovalExpired when the plan was approved, or made, too long ago."""
+    check_frozen(run, digest=digest)
+    _refuse_expired(run, now=now)
+
+
+def check_frozen(run: MigrationRun, *, digest: str) -> None:
+    """Raise PlanChanged unless the stored plan is the one that was seen, and ApprovedThingChanged when what it binds of the
+    settings and the policy is another by now."""
     plan = run.plan
     if plan is None or plan.digest != digest or hashchain.digest(plan.body) != plan.digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
-    if run.expires_at is not None and run.expires_at <= now:
-        raise ApprovalExpired(
-            f"The approval of {run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. Request it again."
+    if changed := bound.changed(plan, run.target):
+        who = " ".join(eligibility.edits_of(run)[-2:])
+        raise ApprovedThingChanged(
+            " ".join(f"Changed since the plan was made: {changed}. {who} Request the upgrade again.".split())
         )
+
+
+def _refuse_expired(run: MigrationRun, *, now: datetime) -> None:
+    if run.expires_at is not None and run.expires_at <= now:
+        what = "approval" if run.run_state is not RunState.AWAITING_APPROVAL else "plan"
+        raise ApprovalExpired(f"The {what} of {run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. Request it again.")
 
 
 def check_promotion(run: MigrationRun) -> None:
@@ -268,7 +323,15 @@ def check_promotion(run: MigrationRun) -> None:
         raise NotVerifiedEarlier(f"{run} waits: {lacking}")
 
 
-def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str, comment: str) -> Approval:
+def _decide(
+    run: MigrationRun,
+    *,
+    actor: Actor,
+    decision: Decision,
+    digest: str,
+    comment: str,
+    seen_rehearsal: int | None = None,
+) -> Approval:
     access.get_run_for(actor, run.number)
     if actor.kind is not ActorKind.USER or actor.user_id is None:
         raise MachineApproval
@@ -279,15 +342,17 @@ def _decide(run: MigrationRun, *, actor: Actor, decision: Decision, digest: str,
     if run.plan is None or run.plan.digest != digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
     if decision is Decision.APPROVE:
+        check_frozen(run, digest=digest)
         _refuse_excluded(run, person=actor.user_id)
         check_promotion(run)
-        others = run.approvals.exclude(person_id=actor.user_id)
-        if (asked := others.filter(decision=Decision.CHANGES, withdrawn_at__isnull=True).first()) is not None:
+        asked = changes_asked(run)
+        if asked is not None and asked.person_id != actor.user_id:
             raise ChangesRequested(f"{run} waits: {changes_sentence(asked)}")
     now = database_now()
+    _refuse_expired(run, now=now)
     rehearsal = _rehearsal_for(run, decision, now=now)
-    if run.expires_at is not None and run.expires_at <= now:
-        raise ApprovalExpired(f"{run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. It has to be requested again.")
+    if seen_rehearsal not in (None, rehearsal.pk if rehearsal is not None else 0):
+        raise RehearsalMoved
     if run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True, decision=decision).exists():
         raise AlreadyDecided(f"You have already decided on {run}. One decision per person counts.")
     run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True).update(withdrawn_at=now)
@@ -313,12 +378,14 @@ def _rehearsal_for(run: MigrationRun, decision: Decision, *, now: datetime) -> R
         rehearsal = rehearsals.check(run, now=now, at_approval=True)
         runbooks.check(run, rehearsal)
         return rehearsal
-    return run.rehearsals.filter(plan=run.plan, state=RehearsalState.ENDED.value).order_by("-pk").first()
+    return run.rehearsals.filter(plan=run.plan).telling_first().first()
 
 
 def _refuse_excluded(run: MigrationRun, *, person: int) -> None:
     """Raise what keeps this person from approving. Whoever is left out may still reject."""
     exclusion = eligibility.excluded([run], people=[person])[run.number].get(person)
     if exclusion is not None:
-        error = {each.code: each for each in (SelfApproval, CommitAuthor, EditedAfterRequest)}[exclusion.code]
+        error = {each.code: each for each in (SelfApproval, SamePerson, CommitAuthor, EditedAfterRequest)}[
+            exclusion.code
+        ]
         raise error(f"You cannot approve {run}: {exclusion.sentence} Somebody else approves it; you may reject it.")

@@ -11,12 +11,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, QuerySet
 
-from migrations_audit import dispatch
-from migrations_audit.actions import approvals, audit, evidence, glass, moves, openings, plans
+from migrations_audit import access, dispatch
+from migrations_audit.actions import approvals, audit, evidence, glass, moves, openings, plans, stand_ins
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, PortalError
 from migrations_audit.judgement import Judgement
-from migrations_audit.models import LogLine, MigrationRun, Observation, RunStep
+from migrations_audit.models import LogLine, MigrationRun, Observation, Role, RunStep
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import Isolation, Phase, RunState, StepState, Verdict
 
@@ -338,6 +338,7 @@ def _put_back(run: MigrationRun, *, actor: Actor, error: openings.WindowClosed) 
         reason_code=error.code,
         queued_at=None,
         queued_by_name="",
+        queued_as=None,
         dispatched_at=None,
         dispatch_count=0,
     )
@@ -365,6 +366,12 @@ def _who_broke_it(run: MigrationRun) -> Actor:
     return Actor(kind=ActorKind.USER, name=run.broke_glass_by_name, user_id=run.broke_glass_by_id)
 
 
+def _need_starter(run: MigrationRun) -> None:
+    """Raise unless whoever started it still may."""
+    if run.queued_as is not None:
+        access.need(stand_ins.again(run.queued_as), run.target.environment, Role.OPERATOR, scope="run")
+
+
 def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
     plan = run.plan
     if plan is None:
@@ -372,21 +379,16 @@ def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
     try:
         if run.broke_glass_by_id is None:
             approvals.check_standing(run, digest=plan.digest, now=database_now())
+            _need_starter(run)
         else:
-            approvals.check_plan(run, digest=plan.digest, now=database_now())
+            approvals.check_frozen(run, digest=plan.digest)
             glass.need_rights(run, _who_broke_it(run))
     except approvals.PlanChanged as error:
         return RunState.VOID, error.code, f"{error.message} The stored plan does not match its digest."
+    except approvals.ApprovedThingChanged as error:
+        return RunState.VOID, error.code, error.message
     except PortalError as error:
         return RunState.REFUSED, error.code, error.message
-    changed = [name for name, digest in plans.settings_parts(run.target).items() if plan.parts[name] != digest]
-    if changed:
-        what = {"target": "the target's or the project's settings", "policy": "the environment's policy"}
-        words = " and ".join(what[name] for name in changed)
-        differing = plans.differences(plan, run.target)
-        shown = f" ({differing})" if differing else ""
-        sentence = f"Changed after approval: {words}{shown}. Request the upgrade again."
-        return RunState.VOID, "approved_thing_changed", sentence
     enrolled = run.target.identity
     if enrolled is None or plans.identity_facts(enrolled) != plans.identity_facts(plan.identity):
         return (

@@ -9,7 +9,7 @@ from migrations_audit import access
 from migrations_audit.actions import audit, texts
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Denied, Invalid
-from migrations_audit.models import FindingAcceptance, MigrationRun, Project
+from migrations_audit.models import Environment, FindingAcceptance, MigrationRun, Project
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import findings
 
@@ -98,7 +98,7 @@ def accept(*, actor: Actor, number: int, finding: str, reason: str, days: int) -
 
 @audit.action
 def take_back(*, actor: Actor, number: int, acceptance_id: int) -> FindingAcceptance:
-    """End an acceptance that the page of run ``number`` shows. Whoever may accept may also take back, their own or another's.
+    """End an acceptance that the page of run ``number`` shows: the own one, or one that counts nowhere where the own would not.
 
     Raises NotInPerson, MissingRole, AcceptanceEnded.
     """
@@ -106,8 +106,10 @@ def take_back(*, actor: Actor, number: int, acceptance_id: int) -> FindingAccept
     now = database_now()
     project = Project.objects.select_for_update(no_key=True).get(pk=run.target.project_id)
     acceptance = FindingAcceptance.objects.filter(project=project, pk=acceptance_id).first()
-    if acceptance is None or not acceptance.stands(now=now):
-        raise AcceptanceEnded(f"There is no such acceptance in {project.slug} that stands. Reload the page.")
+    shown = {each.digest for each in findings.of_run(run, now=now)}
+    if acceptance is None or acceptance.digest not in shown or not acceptance.stands(now=now):
+        raise AcceptanceEnded(f"There is no such acceptance on the page of {run} that stands. Reload it.")
+    _need_its_reach(acceptance, actor)
     acceptance.ended_at, acceptance.ended_by_name = now, actor.name
     acceptance.save(update_fields=["ended_at", "ended_by_name"])
     audit.record_run(actor=actor, action="finding.acceptance_withdrawn", run=run, **_facts(acceptance))
@@ -141,6 +143,19 @@ def _run_for(actor: Actor, number: int) -> MigrationRun:
             "An administrator can add the membership."
         )
     return run
+
+
+def _need_its_reach(acceptance: FindingAcceptance, actor: Actor) -> None:
+    """Raise MissingRole unless it is the actor's own, or the actor may accept wherever it counts."""
+    person, giver = actor.user_id or 0, acceptance.accepted_by_id
+    environments = Environment.objects.filter(targets__project=acceptance.project).distinct()
+    able = findings.people_who_may([each.pk for each in environments], {person, giver})
+    beyond = [each.name for each in environments if giver in able[each.pk] and person not in able[each.pk]]
+    if person != giver and beyond:
+        raise access.MissingRole(
+            f"{actor.name} is neither approver nor administrator of {', '.join(beyond)}, where this acceptance of "
+            f"{acceptance.accepted_by_name} counts. {acceptance.accepted_by_name} can take it back."
+        )
 
 
 def _facts(acceptance: FindingAcceptance) -> dict[str, str | int]:

@@ -15,6 +15,7 @@ from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict
 from migrations_audit.models import MigrationRun, Observation, Plan, RunStep, Snapshot, Target
 from migrations_audit.models.clock import database_now
+from migrations_audit.queries import bound
 from migrations_audit.states import RehearsalDemand, RunState
 
 FORMAT = "opsportal-plan/1"
@@ -37,7 +38,7 @@ class SettingsChanged(Conflict):
 class Draft:
     """A plan before it is stored. Everything that the digest covers, and what it rests on.
 
-    ``settings`` is the digest of the target's and the project's settings that it was made with (``settings_parts``);
+    ``settings`` is the digest of the target's and the project's settings that it was made with (``bound.parts``);
     ``interpreter`` is the digest of one that a worker built from the snapshot's requirements, else empty.
     """
 
@@ -96,7 +97,7 @@ def record(*, actor: Actor, number: int, epoch: int, draft: Draft) -> Plan:
     with other settings than would be approved.
     """
     run = _current(number, epoch)
-    if settings_parts(run.target)["target"] != draft.settings:
+    if bound.parts(run.target)["target"] != draft.settings:
         raise SettingsChanged(f"The settings of {run.target} were changed while it was planned. Ask again.")
     now = database_now()
     plan = _freeze(run, draft, now=now)
@@ -155,7 +156,7 @@ def _freeze(run: MigrationRun, draft: Draft, *, now: datetime) -> Plan:
         sql_reason=draft.sql_reason,
         findings=[dict(finding) for finding in draft.findings],
         options=run.target.environment.policy_facts(),
-        settings=_kept(settings_facts(run.target)),
+        settings=bound.kept(run.target),
         authors=[dict(author) for author in draft.authors],
         identity=dict(draft.identity),
         snapshot=draft.snapshot,
@@ -176,7 +177,7 @@ def _parts(target: Target, draft: Draft) -> dict[str, str]:
         "start": start_digest(rows=draft.from_revisions, catalog=draft.base_observation.catalog_id or ""),
         "identity": hashchain.digest(hashchain.canonical(identity_facts(draft.identity))),
         **({"interpreter": draft.interpreter} if draft.interpreter else {}),
-        **settings_parts(target),
+        **bound.parts(target),
     }
 
 
@@ -186,64 +187,6 @@ def fail(*, actor: Actor, number: int, epoch: int, code: str, sentence: str) -> 
     run = _current(number, epoch)
     moves.move(run, to=RunState.PLAN_FAILED, sentence=sentence, reason_code=code, finished_at=database_now())
     audit.record_run(actor=actor, action="run.plan_failed", run=run, code=code, sentence=sentence)
-
-
-def settings_parts(target: Target) -> dict[str, str]:
-    """The digests of what people can edit: the target with its project, and the environment's policy."""
-    return {
-        "target": hashchain.digest(hashchain.canonical(settings_facts(target))),
-        "policy": hashchain.digest(hashchain.canonical(target.environment.policy_facts())),
-    }
-
-
-def settings_facts(target: Target) -> dict[str, Any]:
-    """What an approval binds of the settings of a target and its project."""
-    return {
-        "target": target.label,
-        "reference": hashchain.digest(target.url_reference),
-        "project": target.project.approved_facts(),
-    }
-
-
-def differences(plan: Plan, target: Target) -> str:
-    """What of the settings and the policy is not as it was when the plan was made, as text."""
-    now = _kept(settings_facts(target))
-    then = plan.settings or now  # a plan of an earlier version does not say
-    told = [
-        *_differing({"target": then["target"]}, {"target": now["target"]}),
-        *_differing(then["project"], now["project"]),
-        *(f"another value for the variable {name}" for name in _unequal(then["variables"], now["variables"])),
-        *_differing(plan.options, target.environment.policy_facts()),
-    ]
-    if then["reference"] != now["reference"]:
-        told.append("the reference to the target's URL")
-    return "; ".join(told)
-
-
-def _kept(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts as a plan keeps them for ever: of a variable only its value's digest.
-
-    Variables are no place for secrets, but a secret that was put there by mistake must be gone once the project is corrected.
-    """
-    project = dict(facts["project"])
-    variables = {name: hashchain.digest(value) for name, value in project.pop("extra_environment").items()}
-    return {**facts, "project": project, "variables": variables}
-
-
-def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [f"{name}: {_told(then.get(name))} → {_told(now.get(name))}" for name in _unequal(then, now)]
-
-
-def _unequal(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(_told(each) for each in value) or "nothing"
-    if isinstance(value, dict) and value.keys() == {"role", "count"}:
-        return f"{value['count']} {value['role']}"
-    return "nothing" if value in (None, "", {}) else str(value)
 
 
 def start_digest(*, rows: Sequence[str], catalog: str) -> str:

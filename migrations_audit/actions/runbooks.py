@@ -9,6 +9,7 @@ from migrations_audit.actions import audit, moves, texts
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Denied, Invalid
 from migrations_audit.models import MigrationRun, Rehearsal, Role
+from migrations_audit.models.approvals import Decision
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import rehearsals
 from migrations_audit.states import RunState
@@ -47,7 +48,7 @@ def write(*, actor: Actor, number: int, text: str) -> MigrationRun:
             "Write who is told, how it is noticed, and what to do then: a person at night works by it.",
             field="runbook",
         )
-    if run.approvals.filter(withdrawn_at__isnull=True).exists():
+    if run.approvals.filter(decision=Decision.APPROVE, withdrawn_at__isnull=True).exists():
         raise RunbookSettled(f"Somebody has approved {run} with this runbook. Have the approvals taken back first.")
     values = {"runbook": words, "runbook_by_name": actor.name, "runbook_at": database_now()}
     MigrationRun.objects.filter(number=run.number, epoch=run.epoch).update(**values)
@@ -61,6 +62,6 @@ def check(run: MigrationRun, rehearsal: Rehearsal | None) -> None:
     """Raise RunbookMissing where production has a plan that its rehearsal did not see taken back exactly, and no runbook."""
     if rehearsal is not None and rehearsals.needs_runbook(run, rehearsal):
         raise RunbookMissing(
-            f"The rehearsal graded this plan “{rehearsal.get_grade_display()}”, so {run.target.environment.name} asks for a "
-            "runbook: what to do if it goes wrong. Write it on the run's page."
+            f"No rehearsal saw this plan taken back exactly (graded: {rehearsal.get_grade_display() or 'not at all'}), so "
+            f"{run.target.environment.name} asks for a runbook: what to do if it goes wrong. Write it on the run's page."
         )

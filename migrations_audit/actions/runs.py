@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
 from migrations_audit import access, dispatch
-from migrations_audit.actions import approvals, audit, moves, openings, request_keys, texts
+from migrations_audit.actions import approvals, audit, moves, openings, request_keys, stand_ins, texts
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import MigrationRun, Role, Target
@@ -177,6 +177,7 @@ def queue(run: MigrationRun, *, actor: Actor, now: datetime, sentence: str, **fi
     values: dict[str, Any] = {
         "queued_at": now,
         "queued_by_name": actor.name,
+        "queued_as": stand_ins.named(actor),
         "dispatched_at": now,
         "dispatch_count": 1,
     } | fields

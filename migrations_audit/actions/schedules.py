@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from migrations_audit import access
-from migrations_audit.actions import approvals, audit, moves, openings, runs, tokens
-from migrations_audit.actors import Actor, ActorKind
-from migrations_audit.errors import Conflict, Denied, Invalid, PortalError
+from migrations_audit.actions import approvals, audit, moves, openings, runs, stand_ins
+from migrations_audit.actors import Actor
+from migrations_audit.errors import Conflict, Invalid, PortalError
 from migrations_audit.models import MigrationRun, Role
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import RunState
@@ -30,12 +29,6 @@ class StartedTooLate(Conflict):
     """The time of the schedule passed while the portal did not look. Start it by hand, or schedule it anew."""
 
     code = "started_too_late"
-
-
-class SchedulerGone(Denied):
-    """Whoever scheduled the run may not sign in any more."""
-
-    code = "scheduler_gone"
 
 
 @audit.action
@@ -65,7 +58,7 @@ def schedule(*, actor: Actor, number: int, digest: str, at: datetime, confirm: s
         run,
         sentence=f"Scheduled by {actor.name} to start at {at:%Y-%m-%d %H:%M:%S} UTC.",
         scheduled_at=at,
-        scheduled_as=_named(actor),
+        scheduled_as=stand_ins.named(actor),
     )
     audit.record_run(actor=actor, action="run.scheduled", run=run, at=at.isoformat())
     return run
@@ -100,7 +93,7 @@ def start_due(*, actor: Actor, number: int) -> None:
     try:
         if now - run.scheduled_at > LATEST:
             raise StartedTooLate(f"Its time passed while the portal did not look: it is {now:%Y-%m-%d %H:%M} UTC.")
-        person = _again(run.scheduled_as)
+        person = stand_ins.again(run.scheduled_as)
         sentence = (
             f"Queued at its time, scheduled by {person.name}; waiting for a worker of {run.target.environment.queue}."
         )
@@ -114,9 +107,8 @@ def start_due(*, actor: Actor, number: int) -> None:
         raise
     except PortalError as error:
         name = run.scheduled_as["name"]
-        sentence = (
-            f"Not started at {time}, for which {name} had scheduled it. {error.message} It is approved as before."
-        )
+        why = f"{name} may not see it any more." if isinstance(error, access.Hidden) else error.message
+        sentence = f"Not started at {time}, for which {name} had scheduled it. {why} It is approved as before."
         _take_off(run, actor=actor, code=error.code, sentence=sentence)
 
 
@@ -146,21 +138,3 @@ def _take_off(run: MigrationRun, *, actor: Actor, code: str, sentence: str) -> N
         code=code,
         sentence=sentence,
     )
-
-
-def _named(actor: Actor) -> dict[str, Any]:
-    """Who starts the run at its time. Raises TokenUnknown for a token that could not be found again."""
-    prefix = tokens.prefix_of(actor)
-    if actor.kind is ActorKind.TOKEN:
-        tokens.again(prefix=prefix)
-    return {"kind": actor.kind.value, "name": actor.name, "user_id": actor.user_id, "token": prefix}
-
-
-def _again(named: dict[str, Any]) -> Actor:
-    """The actor as it is now. Raises SchedulerGone, and what ``tokens.again`` raises."""
-    if named["token"]:
-        return tokens.again(prefix=named["token"])
-    person = get_user_model()._default_manager.filter(pk=named["user_id"] or 0, is_active=True).first()
-    if person is None:
-        raise SchedulerGone(f"{named['name']} may not sign in any more.")
-    return Actor(kind=ActorKind(named["kind"]), name=person.get_username(), user_id=person.pk)

@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from migrations_audit import sealing
+from migrations_audit import policy, sealing
 from migrations_audit.errors import Invalid
 
 _REQUIREMENT = re.compile(r"([0-9]{1,4})\s*[x×]?\s+([a-z0-9-]+)")
@@ -108,11 +108,8 @@ class BlindTextarea(forms.Textarea):
 
 
 def requirement_lines(requirements: list[dict[str, Any]]) -> str:
-    """Requirements as people write them."""
-    return "\n".join(
-        f"{item['people']} people in all" if "people" in item else f"{item['count']} {item['role']}"
-        for item in requirements
-    )
+    """Requirements as people write them, one in a line."""
+    return policy.said(requirements, between="\n") if requirements else ""
 
 
 def variable_lines(variables: dict[str, str]) -> str:

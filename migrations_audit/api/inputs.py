@@ -9,7 +9,9 @@ from django.http import QueryDict
 from ninja import Schema
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from migrations_audit.errors import Invalid
 from migrations_audit.states import Operation, RunState
+from migrations_audit.wallclock import in_utc
 
 MOST_ITEMS = 200
 BIGGEST = 2**63 - 1
@@ -22,9 +24,10 @@ def _without_nul(text: str) -> str:
 
 
 def _with_zone(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError("give it with its time zone, like 2026-01-31T00:00:00Z")
-    return moment
+    try:
+        return in_utc(moment, field="at")
+    except Invalid:
+        raise ValueError("give it with its time zone, like 2026-01-31T00:00:00Z") from None
 
 
 Text = Annotated[str, Field(max_length=200), AfterValidator(_without_nul)]

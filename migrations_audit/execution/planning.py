@@ -16,7 +16,7 @@ from migrations_audit.execution import adopting, commands, finding, observing, p
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.models import MigrationRun, Observation, Plan
 from migrations_audit.models.projects import Launcher
-from migrations_audit.queries import leftovers
+from migrations_audit.queries import bound, leftovers
 from migrations_audit.states import Operation, RunState, TargetStatus
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         identity=look.reading.identity.as_dict(),
         snapshot=look.scripts.snapshot,
         base_observation=look.observation,
-        settings=plans.settings_parts(run.target)["target"],
+        settings=bound.parts(run.target)["target"],
         interpreter=interpreter.digest,
         authors=[author.as_dict() for step in resolution.steps for author in look.scripts.authors.get(step.path, ())],
     )

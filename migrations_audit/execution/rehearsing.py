@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.db import DatabaseError
 
-from migrations_audit.actions import attempts, plans, rehearsals
+from migrations_audit.actions import attempts, rehearsals
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import catalog, types
 from migrations_audit.engine.rehearsing import copying, grading
@@ -20,6 +20,7 @@ from migrations_audit.execution import impacts, observing, places, planning, reh
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.playing import Played, Player
 from migrations_audit.models import Plan, Rehearsal
+from migrations_audit.queries import bound
 from migrations_audit.states import Grade, Operation, Outcome
 
 logger = logging.getLogger(__name__)
@@ -139,9 +140,9 @@ def _fit_to_copy(rehearsal: Rehearsal, look: observing.Look) -> types.Reading:
             f"{run.target} is on {reading.engine.label}, and copies are made of PostgreSQL only. Rehearse on your own.",
             code="no_copies_of_engine",
         )
-    if plans.settings_parts(run.target)["target"] != rehearsal.plan.parts["target"]:
+    if bound.parts(run.target)["target"] != rehearsal.plan.parts["target"]:
         raise CannotRehearse(
-            f"The settings of {run.target} were changed since this was planned: {plans.differences(rehearsal.plan, run.target)}. "
+            f"The settings of {run.target} were changed since this was planned: {bound.differences(rehearsal.plan, run.target)}. "
             "Plan again.",
             code="settings_changed",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Q, When
 
 from migrations_audit.models.environments import IsolationChoice
 from migrations_audit.models.evidence import Observation, OutcomeChoice
@@ -32,6 +32,11 @@ class RehearsalQuerySet(models.QuerySet["Rehearsal"]):
 
     def passed(self) -> RehearsalQuerySet:
         return self.filter(state=RehearsalState.ENDED.value, outcome=Outcome.PASSED.value)
+
+    def telling_first(self) -> RehearsalQuerySet:
+        """Those that have ended, run by run, the newest first; but what one saw counts before one that could not run."""
+        saw_nothing = Case(When(outcome=Outcome.COULD_NOT_RUN.value, then=1), default=0)
+        return self.filter(state=RehearsalState.ENDED.value).order_by("run_id", saw_nothing, "-pk")
 
 
 class Rehearsal(models.Model):

@@ -103,6 +103,7 @@ class MigrationRun(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True, help_text="When the request or its approval expires.")
     queued_at = models.DateTimeField(null=True, blank=True)
     queued_by_name = models.CharField(max_length=150, blank=True)
+    queued_as = models.JSONField(null=True, blank=True, help_text="Who started it: asked again at the claim.")
     scheduled_at = models.DateTimeField(null=True, blank=True, help_text="When the sweep is to start it.")
     scheduled_as = models.JSONField(null=True, blank=True, help_text="Who scheduled it, and starts it then.")
     dispatched_at = models.DateTimeField(null=True, blank=True)

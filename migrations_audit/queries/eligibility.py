@@ -18,10 +18,10 @@ from django.db.models import Q
 from migrations_audit import policy
 from migrations_audit.models import Approval, AuditEvent, Membership, MigrationRun, Plan, Role, Tier
 from migrations_audit.models.approvals import Decision
-from migrations_audit.models.proposals import ProposalKind
 
 SELF = "self_approval"
 AUTHOR = "commit_author"
+SAME = "same_person"
 EDITED = "edited_after_request"
 
 EDITS = {
@@ -40,8 +40,10 @@ VERBS = {
 NOT_POLICY = frozenset({"name", "position", "observe_every_s"})
 """Fields of an environment on which no approval rests."""
 
-ABOUT_WHEN = frozenset({ProposalKind.WINDOW.value, ProposalKind.REMOVAL.value})
-"""Proposals that say when runs may start. An approval says what may run, and does not rest on them."""
+PARTS = (
+    "window.created", "window.changed", "window.removed", "membership.created", "membership.changed", "membership.removed",
+)  # fmt: skip
+"""Edits of a policy's parts: when runs may start, and of memberships those that say who approves."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,14 @@ def standing_from(
 
 
 def excluded(runs: Collection[MigrationRun], *, people: Collection[int]) -> Mapping[int, Mapping[int, Exclusion]]:
-    """By run and person who of ``people`` cannot approve it, and why. Three queries for any number of runs."""
+    """By run and person who of ``people`` cannot approve it, and why. Four queries for any number of runs."""
     if not runs:
         return {}
-    known = {user.pk: user for user in get_user_model()._default_manager.filter(pk__in=people)}
+    asking = {run.requester_id for run in runs}
+    known = {user.pk: user for user in get_user_model()._default_manager.filter(pk__in={*people, *asking})}
     commits = _commits(runs)
     edits = _edits(runs)
+    approved = _approved(runs)
     found: dict[int, dict[int, Exclusion]] = {}
     for run in runs:
         of_run = {
@@ -177,9 +181,34 @@ def excluded(runs: Collection[MigrationRun], *, people: Collection[int]) -> Mapp
                 for person, user in known.items()
                 if is_author(commit, user)
             }
+        of_run |= _twins(run, known, approved.get(run.number, ()))
         if run.requester_id in known:
             of_run[run.requester_id] = Exclusion(SELF, f"{run.requester_name} asked for the run.")
         found[run.number] = of_run
+    return found
+
+
+def _approved(runs: Collection[MigrationRun]) -> Mapping[int, Sequence[int]]:
+    """By run who has approved it, the first one first."""
+    found: dict[int, list[int]] = defaultdict(list)
+    given = Approval.objects.filter(run__in=runs, decision=Decision.APPROVE, withdrawn_at__isnull=True)
+    for number, person in given.order_by("at", "pk").values_list("run_id", "person_id"):
+        found[number].append(person)
+    return found
+
+
+def _twins(run: MigrationRun, known: Mapping[int, AbstractUser], approved: Sequence[int]) -> dict[int, Exclusion]:
+    """The accounts of those who have asked for or approved the run with another one: one person, by the e-mail address."""
+    first: dict[str, tuple[int, str]] = {}
+    for person, did in ((run.requester_id, "asked for the run"), *((each, "approved it") for each in approved)):
+        if person in known and (address := _plain(known[person].email)):
+            first.setdefault(address, (person or 0, did))
+    found = {}
+    for person, user in known.items():
+        other, did = first.get(_plain(user.email), (person, ""))
+        if other != person:
+            sentence = f"{user.get_username()} has the same e-mail address as {known[other].get_username()}, who {did}."
+            found[person] = Exclusion(SAME if did == "approved it" else SELF, sentence)
     return found
 
 
@@ -226,6 +255,8 @@ def _edits(runs: Collection[MigrationRun]) -> Mapping[tuple[str, str], Sequence[
     wanted = Q()
     for kind, name in {each for run in runs for each in _edited(run)}:
         wanted |= Q(object_kind=kind, object_id=name, action__in=EDITS[kind])
+        if kind == "environment":
+            wanted |= Q(environment=name, action__in=PARTS)
     since = min(run.requested_at for run in runs)
     found: dict[tuple[str, str], list[tuple[Any, int, str]]] = defaultdict(list)
     for event in AuditEvent.objects.filter(wanted, at__gte=since).order_by("seq"):
@@ -233,14 +264,28 @@ def _edits(runs: Collection[MigrationRun]) -> Mapping[tuple[str, str], Sequence[
         fields = set(body["facts"].get("changed", {}))
         if event.action == "environment.changed" and fields <= NOT_POLICY:
             continue
-        if body["facts"].get("kind") in ABOUT_WHEN:
+        is_part = event.action in PARTS
+        if is_part and event.object_kind == "membership" and not _is_about_approvers(body["facts"]):
             continue
         person = body["actor"]["user_id"]
         if person is not None:
             what = f" ({', '.join(sorted(fields))})" if fields else ""
-            name = event.target or event.object_id
+            name = event.environment if is_part else event.target or event.object_id
+            kind = f"{event.object_kind}s of the environment" if is_part else event.object_kind
             verb = VERBS.get(event.action, "edited")
             when = f"{event.at:%Y-%m-%d %H:%M:%S} UTC"
-            sentence = f"{event.actor} {verb} the {event.object_kind} {name}{what} at {when}, after the request."
-            found[(event.object_kind, event.object_id)].append((event.at, person, sentence))
+            sentence = f"{event.actor} {verb} the {kind} {name}{what} at {when}, after the request."
+            key = ("environment", event.environment) if is_part else (event.object_kind, event.object_id)
+            found[key].append((event.at, person, sentence))
     return found
+
+
+def edits_of(run: MigrationRun) -> list[str]:
+    """Who edited since the request what the run rests on, a sentence each, in the order of time."""
+    found = [each for edits in _edits([run]).values() for each in edits]
+    return [sentence for _, _, sentence in sorted(found)]
+
+
+def _is_about_approvers(facts: Mapping[str, Any]) -> bool:
+    settings, changed = facts.get("settings", {}), facts.get("changed", {})
+    return settings.get("role") == Role.APPROVER or bool({"role", "approver_role", "group"} & set(changed))

@@ -92,9 +92,9 @@ def _of_plans_and_rehearsals(runs: Sequence[MigrationRun]) -> Mapping[int, list[
     """Where offline mode gave no SQL, the rules about SQL were applied to what the rehearsal executed."""
     plans = Plan.objects.filter(pk__in=[run.plan_id for run in runs if run.plan_id]).annotate(has_sql=~Q(sql=""))
     of_plan = {pk: (findings, has_sql) for pk, findings, has_sql in plans.values_list("pk", "findings", "has_sql")}
-    rehearsals = Rehearsal.objects.filter(run__in=runs, plan=F("run__plan"), ended_at__isnull=False)
-    newest = rehearsals.only("run_id", "outcome", "findings").order_by("run_id", "-pk").distinct("run_id")
-    of_rehearsal = {each.run_id: each for each in newest}
+    rehearsals = Rehearsal.objects.filter(run__in=runs, plan=F("run__plan")).telling_first()
+    telling = rehearsals.only("run_id", "outcome", "findings").distinct("run_id")
+    of_rehearsal = {each.run_id: each for each in telling}
     found: dict[int, list[dict[str, Any]]] = {}
     for run in runs:
         findings, has_sql = of_plan.get(run.plan_id or 0, ([], False))

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from django.db.models import prefetch_related_objects
 
-from migrations_audit.models import MigrationRun
-from migrations_audit.queries import findings, openings, promotion, rehearsals
+from migrations_audit.models import MigrationRun, Rehearsal
+from migrations_audit.queries import bound, findings, openings, promotion, rehearsals
 from migrations_audit.states import RunState
 
 
@@ -28,24 +28,31 @@ def of_runs(runs: Sequence[MigrationRun], *, blocked: Iterable[int], now: dateti
     busy = set(blocked)
     words = {}
     for run in runs:
-        newest = rehearsed.get(run.number)
-        is_approved = run.run_state is RunState.APPROVED
+        newest, is_approved = rehearsed.get(run.number), run.run_state is RunState.APPROVED
         unaccepted = sum(each.blocks for each in found.get(run.number, ()))
-        if run.number in earlier:
-            words[run.number] = f"not verified in {earlier[run.number]} yet"
-        elif rehearsals.missing(run, newest, now=now, at_approval=not is_approved):
-            words[run.number] = "waits for a rehearsal" if newest is None else "needs another rehearsal"
-        elif rehearsals.needs_runbook(run, newest):
-            words[run.number] = "needs a runbook"
-        elif unaccepted:
-            words[run.number] = f"{unaccepted} finding{'s' if unaccepted > 1 else ''} to accept"
-        elif run.scheduled_at is not None:
-            words[run.number] = f"starts at {run.scheduled_at:%Y-%m-%d %H:%M} UTC"
-        elif is_approved and run.target_id in busy:
-            words[run.number] = "another run is under way there"
-        elif run.number in closed:
-            words[run.number] = closed[run.number]
-    return words
+        told = (
+            _changed(run),
+            f"not verified in {earlier[run.number]} yet" if run.number in earlier else "",
+            _rehearsal(run, newest, now=now),
+            "needs a runbook" if rehearsals.needs_runbook(run, newest) else "",
+            f"{unaccepted} finding{'s' if unaccepted > 1 else ''} to accept" if unaccepted else "",
+            f"starts at {run.scheduled_at:%Y-%m-%d %H:%M} UTC" if run.scheduled_at is not None else "",
+            "another run is under way there" if is_approved and run.target_id in busy else "",
+            closed.get(run.number, ""),
+        )
+        words[run.number] = next(filter(None, told), "")
+    return {number: each for number, each in words.items() if each}
+
+
+def _changed(run: MigrationRun) -> str:
+    changed = run.plan is not None and bound.changed(run.plan, run.target)
+    return "settings changed since it was planned" if changed else ""
+
+
+def _rehearsal(run: MigrationRun, newest: Rehearsal | None, *, now: datetime) -> str:
+    if not rehearsals.missing(run, newest, now=now, at_approval=run.run_state is not RunState.APPROVED):
+        return ""
+    return "waits for a rehearsal" if newest is None else "needs another rehearsal"
 
 
 def _closed(runs: Sequence[MigrationRun], *, now: datetime) -> Mapping[int, str]:

@@ -96,6 +96,7 @@ def next_step(
     missing: Sequence[str] = (),
     closed_by: str = "",
     has_open_findings: bool = False,
+    lacks_groundwork: bool = False,
 ) -> str:
     """What happens next, or what to do, in one or two sentences. Empty when there is nothing left to say.
 
@@ -107,6 +108,8 @@ def next_step(
             return "Read what will run, then approve or reject it. Your decision binds exactly this plan."
         case S.AWAITING_APPROVAL | S.APPROVED if has_open_findings:
             return "It goes on when the findings that the policy names are accepted, or when corrected scripts are planned."
+        case S.APPROVED if lacks_groundwork:
+            return "It cannot start as it stands. What is missing is said under “What you can do”."
         case S.APPROVED if missing:
             return f"The approvals do not carry a start any more; missing: {', '.join(missing)}."
         case S.APPROVED:

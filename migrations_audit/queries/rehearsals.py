@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import F
 
 from migrations_audit.models import MigrationRun, Rehearsal, Tier
-from migrations_audit.states import Grade, Operation, Outcome, RehearsalDemand, RehearsalState, RunState
+from migrations_audit.states import Grade, Operation, Outcome, RehearsalDemand, RunState
 
 SIGNS = {"+": "added", "~": "changed", "-": "removed"}
 HEAVY = ("steps", "delta", "differences", "problems", "findings", "impact")
@@ -21,11 +21,11 @@ STATES = (RunState.AWAITING_APPROVAL, RunState.APPROVED)
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """``newest`` may still run; ``shown`` is the newest that has ended. ``missing`` says what the policy misses."""
+    """``newest`` may still run; ``shown`` is the newest that saw something, if any did. ``missing``: what the policy misses."""
 
     newest: Rehearsal | None
     shown: Rehearsal | None
-    earlier: Sequence[Rehearsal]
+    others: Sequence[Rehearsal]
     missing: str
     may_ask: bool
     may_write_runbook: bool
@@ -67,14 +67,14 @@ def of_run(
 ) -> Rehearsed:
     """The rehearsals of a run for one person."""
     rows = list(run.rehearsals.defer(*HEAVY).order_by("-pk")[:20]) if run.plan_id else []
-    ended = [row for row in rows if row.has_ended]
-    shown = run.rehearsals.get(pk=ended[0].pk) if ended else None
+    telling = sorted((row for row in rows if row.has_ended), key=lambda row: row.outcome == Outcome.COULD_NOT_RUN)
+    shown = run.rehearsals.get(pk=telling[0].pk) if telling else None
     waits = run.run_state in STATES and run.operation != Operation.ADOPT
     is_open = bool(rows) and not rows[0].has_ended
     return Rehearsed(
         newest=rows[0] if rows else None,
         shown=shown,
-        earlier=ended[1:],
+        others=telling[1:],
         missing=missing(run, shown, now=now, at_approval=run.run_state is not RunState.APPROVED) if waits else "",
         may_ask=waits and not is_open and (decides or starts or is_requester),
         may_write_runbook=waits and (decides or starts or is_requester) and not has_approvals,
@@ -83,15 +83,15 @@ def of_run(
 
 
 def newest_ended(runs: Iterable[MigrationRun]) -> Mapping[int, Rehearsal]:
-    """The newest rehearsal of each run's plan that has ended, without what may be large, by run number."""
-    ended = Rehearsal.objects.filter(run__in=runs, plan=F("run__plan"), state=RehearsalState.ENDED.value).defer(*HEAVY)
-    return {each.run_id: each for each in ended.order_by("run_id", "-pk").distinct("run_id")}
+    """The newest rehearsal of each run's plan that saw something, without what may be large, by run number."""
+    ended = Rehearsal.objects.filter(run__in=runs, plan=F("run__plan")).telling_first().defer(*HEAVY)
+    return {each.run_id: each for each in ended.distinct("run_id")}
 
 
 def needs_runbook(run: MigrationRun, newest: Rehearsal | None) -> bool:
-    """Whether production has a plan that its rehearsal did not see taken back exactly, and no runbook."""
+    """Whether production has a plan that its rehearsal did not see taken back exactly, for whatever reason, and no runbook."""
     production = run.target.environment.tier == Tier.PRODUCTION
-    return production and newest is not None and newest.has_passed and newest.grade != Grade.EXACT and not run.runbook
+    return production and newest is not None and newest.grade != Grade.EXACT and not run.runbook
 
 
 def missing(run: MigrationRun, newest: Rehearsal | None, *, now: datetime, at_approval: bool) -> str:

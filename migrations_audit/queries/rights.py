@@ -55,25 +55,7 @@ class Buttons:
 
     @property
     def any(self) -> bool:
-        return any(
-            (
-                self.approve,
-                self.reject,
-                self.request_changes,
-                self.take_back,
-                self.withdraw,
-                self.start,
-                self.schedule,
-                self.unschedule,
-                self.cancel,
-                self.verify_again,
-                self.close_unknown,
-                self.accept_leftovers,
-                self.plan_rollback,
-                self.break_glass,
-                self.review_glass,
-            )
-        )
+        return any(vars(self).values())
 
 
 def rights_of(user_id: int | None) -> Mapping[int, Rights]:
@@ -145,10 +127,10 @@ def buttons_of(
         close_unknown=state is S.OUTCOME_UNKNOWN and not _is_being_read(run, now) and rights.holds(Role.ADMINISTRATOR),
         accept_leftovers=is_left_half and (rights.holds(Role.OPERATOR) or rights.holds(Role.ADMINISTRATOR)),
         break_glass=state in DECIDABLE
-        and (state is S.AWAITING_APPROVAL or is_short)
+        and (state is S.AWAITING_APPROVAL or is_short or lacks_groundwork or bool(wants_changes))
         and rights.holds(Role.ADMINISTRATOR)
         and rights.holds(Role.OPERATOR)
-        and not (expired or is_blocked),
+        and not (expired or is_blocked or is_closed),
         review_glass=is_unreviewed
         and run.is_terminal
         and run.broke_glass_by_id != rights.user_id

@@ -22,6 +22,7 @@ from migrations_audit.models.approvals import Decision
 from migrations_audit.queries import (
     attention,
     audit,
+    bound,
     durations,
     eligibility,
     leftovers,
@@ -161,6 +162,7 @@ class _Ground:
     standing: Sequence[Approval]
     stands: eligibility.Standing
     lacking: str
+    """What must have been verified earlier and was not, or what of the settings is another than was planned for."""
     blocked_by: MigrationRun | None
     opening: str
     closed_by: str
@@ -185,7 +187,7 @@ def _ground(run: MigrationRun, *, user_id: int | None, now: datetime) -> _Ground
         decisions=decisions,
         standing=standing,
         stands=eligibility.standing_of(run) if is_before_claim else eligibility.as_it_was(run),
-        lacking=promotion.lacking(run) if run.run_state in rights.DECIDABLE else "",
+        lacking=_lacking(run) if run.run_state in rights.DECIDABLE else "",
         blocked_by=others.select_related("target").first(),
         opening=opening,
         closed_by=closed_by,
@@ -195,7 +197,7 @@ def _ground(run: MigrationRun, *, user_id: int | None, now: datetime) -> _Ground
             decides=held.holds(Role.APPROVER),
             starts=held.holds(Role.OPERATOR),
             is_requester=user_id is not None and run.requester_id == user_id,
-            has_approvals=bool(standing),
+            has_approvals=any(item.decision == Decision.APPROVE for item in standing),
             now=now,
         ),
         glass_review=GlassReview.objects.filter(run=run).first() if run.broke_glass_at is not None else None,
@@ -213,8 +215,11 @@ def _buttons(run: MigrationRun, ground: _Ground, *, user_id: int | None, now: da
         is_blocked=ground.blocked_by is not None,
         is_closed=bool(ground.closed_by),
         is_left_half=left is not None and left.number == run.number,
-        lacks_groundwork=ground.has_open_findings or bool(rehearsed.missing) or rehearsed.needs_runbook,
-        is_left_out=user_id in ground.stands.left_out or bool(ground.lacking),
+        lacks_groundwork=ground.has_open_findings
+        or bool(rehearsed.missing)
+        or rehearsed.needs_runbook
+        or bool(ground.lacking),
+        is_left_out=user_id in ground.stands.left_out,
         is_short=not ground.stands.match.is_met,
         is_unreviewed=run.broke_glass_at is not None and ground.glass_review is None,
     )
@@ -240,6 +245,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
             missing=[str(item) for item in stands.match.missing],
             closed_by=ground.closed_by,
             has_open_findings=ground.has_open_findings,
+            lacks_groundwork=bool(ground.lacking or ground.rehearsed.missing or ground.rehearsed.needs_runbook),
         ),
         blocked_by=ground.blocked_by,
         opening=ground.opening,
@@ -282,6 +288,13 @@ def log_tail(run: MigrationRun) -> LogTail:
             break
         lines.append(line)
     return LogTail(lines=lines[::-1])
+
+
+def _lacking(run: MigrationRun) -> str:
+    changed = bound.changed(run.plan, run.target) if run.plan is not None else ""
+    if changed:
+        return f"Changed since the plan was made: {changed}. Nobody can approve or start it any more. Request it again."
+    return promotion.lacking(run)
 
 
 def _slots(standing: Sequence[Approval], stands: eligibility.Standing) -> list[Slot]:

@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
+from migrations_audit import policy
 from migrations_audit.models import (
     Environment,
     Membership,
@@ -185,7 +186,8 @@ def open_for(user_id: int | None) -> list[Open]:
             proposal=each,
             about=str(each.window or each.membership or ""),
             changes=[
-                (name.replace("_", " "), _words(each.before[name]), _words(new)) for name, new in each.after.items()
+                (name.replace("_", " "), _words(name, each.before[name]), _words(name, new))
+                for name, new in each.after.items()
             ],
             is_mine=each.proposed_by_id == user_id,
             may_decide=(user_id or 0) in able[each.pk],
@@ -194,14 +196,12 @@ def open_for(user_id: int | None) -> list[Open]:
     ]
 
 
-def _words(value: Any) -> str:
+def _words(name: str, value: Any) -> str:
     """A setting as people read it."""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value) or "none"
+    if name == "requirements":
+        return policy.said(value or [])
     if isinstance(value, list):
-        parts = [
-            f"{item['people']} people in all" if "people" in item else f"{item['count']} {item['role']}"
-            for item in value
-        ]
-        return ", ".join(parts) or "nobody"
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "nothing" if value in (None, "") else str(value)

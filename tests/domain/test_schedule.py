@@ -271,7 +271,7 @@ REFUSED: dict[changes.Change, tuple[str, str]] = {
     closes: ("window_closed", "Closed by the freeze “month end”"),
     freezes: ("frozen", "Incident 7."),
     loses_the_role: ("not_found", "may not see it"),
-    leaves: ("scheduler_gone", "operator may not sign in any more"),
+    leaves: ("starter_gone", "operator may not sign in any more"),
     is_busy: ("target_busy", "wait until it has ended"),
     is_late: ("started_too_late", "Its time passed while the portal did not look"),
     changes.lose_role: ("approval_incomplete", "no longer meet the policy"),

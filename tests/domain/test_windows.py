@@ -9,13 +9,14 @@ import pytest
 from django.contrib.auth.models import Permission
 
 from migrations_audit.access import MissingScope
-from migrations_audit.actions import approvals, attempts, plans, registry, registry_windows, runs, schedules, sweeps
+from migrations_audit.actions import approvals, attempts, registry, registry_windows, runs, schedules, sweeps
 from migrations_audit.actions.openings import WindowClosed
 from migrations_audit.actions.registry_entries import NoSuchEntry
 from migrations_audit.actions.registry_rights import MayNotRegister
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Environment, MigrationRun, Window
 from migrations_audit.models.clock import database_now
+from migrations_audit.queries import bound
 from migrations_audit.states import Operation
 from tests import windowing
 from tests.domain import registering, trail
@@ -185,10 +186,10 @@ def test_a_change_of_windows_voids_no_approval() -> None:
     place = make_place()
     run = make_run(place, state="approved")
     assert run.plan is not None
-    before = plans.settings_parts(run.target)
+    before = bound.parts(run.target)
     window = registry_windows.save(actor=registering.superuser(), environment=place.environment, **NIGHTLY)
 
-    assert plans.settings_parts(run.target) == before
+    assert bound.parts(run.target) == before
     window.delete()
     assert start(place, run).state == "queued"
     assert attempts.claim(actor=WORKER, number=run.number).state == "running"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from django.contrib import messages
@@ -20,7 +21,11 @@ from migrations_audit.web.views import runs
 @require_POST
 def approve(request: HttpRequest, number: int) -> HttpResponse:
     said = "You approved {0.run}. Your approval binds plan {0.plan_digest:.12}."
-    return _decide(request, number, approvals.approve, form="approve", said=said)
+    seen = request.POST.get("rehearsal", "")
+    verb = functools.partial(
+        approvals.approve, seen_rehearsal=int(seen) if seen.isdecimal() and len(seen) < 19 else None
+    )
+    return _decide(request, number, verb, form="approve", said=said)
 
 
 @require_POST

@@ -21,7 +21,8 @@ def confirm(request: HttpRequest, proposal: int) -> HttpResponse:
     except Invalid as error:
         messages.error(request, error.message)
     else:
-        void = " Approvals given under the old policy are void." if closed.kind == ProposalKind.POLICY else ""
+        is_bound = closed.kind == ProposalKind.POLICY and set(closed.after) & closed.environment.policy_facts().keys()
+        void = " Approvals given under the old policy are void." if is_bound else ""
         messages.info(request, f"{closed} is confirmed and in force.{void}")
     return pages.SeeOther(reverse("admin:index"))
 
