@@ -284,6 +284,7 @@ def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
         raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}. {why}".strip())
     check_promotion(run)
     check_groundwork(run, now=now)
+    check_settings(run)
 
 
 def check_groundwork(run: MigrationRun, *, now: datetime) -> None:
@@ -293,22 +294,29 @@ def check_groundwork(run: MigrationRun, *, now: datetime) -> None:
 
 
 def check_plan(run: MigrationRun, *, digest: str, now: datetime) -> None:
-    """Raise what ``check_frozen`` raises, and ApprovalExpired when the plan was approved, or made, too long ago."""
-    check_frozen(run, digest=digest)
+    """Raise what ``check_digest`` raises, and ApprovalExpired when the plan was approved, or made, too long ago."""
+    check_digest(run, digest=digest)
     _refuse_expired(run, now=now)
 
 
-def check_frozen(run: MigrationRun, *, digest: str) -> None:
-    """Raise PlanChanged unless the stored plan is the one that was seen, and ApprovedThingChanged when what it binds of the
-    settings and the policy is another by now."""
+def check_digest(run: MigrationRun, *, digest: str) -> None:
+    """Raise PlanChanged unless the stored plan is the one that was seen."""
     plan = run.plan
     if plan is None or plan.digest != digest or hashchain.digest(plan.body) != plan.digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
-    if changed := bound.changed(plan, run.target):
-        who = " ".join(eligibility.edits_of(run)[-2:])
-        raise ApprovedThingChanged(
-            " ".join(f"Changed since the plan was made: {changed}. {who} Request the upgrade again.".split())
+
+
+def check_settings(run: MigrationRun) -> None:
+    """Raise ApprovedThingChanged when what the plan binds of the settings and the policy is another by now."""
+    changed = bound.changed(run.plan, run.target) if run.plan is not None else ""
+    if changed:
+        words = (
+            "Changed since the plan was made:",
+            f"{changed}.",
+            *eligibility.edits_of(run)[-2:],
+            "Request it again.",
         )
+        raise ApprovedThingChanged(" ".join(words))
 
 
 def _refuse_expired(run: MigrationRun, *, now: datetime) -> None:
@@ -342,9 +350,9 @@ def _decide(
     if run.plan is None or run.plan.digest != digest:
         raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
     if decision is Decision.APPROVE:
-        check_frozen(run, digest=digest)
         _refuse_excluded(run, person=actor.user_id)
         check_promotion(run)
+        check_settings(run)
         asked = changes_asked(run)
         if asked is not None and asked.person_id != actor.user_id:
             raise ChangesRequested(f"{run} waits: {changes_sentence(asked)}")

@@ -381,7 +381,8 @@ def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
             approvals.check_standing(run, digest=plan.digest, now=database_now())
             _need_starter(run)
         else:
-            approvals.check_frozen(run, digest=plan.digest)
+            approvals.check_digest(run, digest=plan.digest)
+            approvals.check_settings(run)
             glass.need_rights(run, _who_broke_it(run))
     except approvals.PlanChanged as error:
         return RunState.VOID, error.code, f"{error.message} The stored plan does not match its digest."

@@ -104,6 +104,7 @@ def _break(
     moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb="started without approval")
     now = database_now()
     approvals.check_plan(run, digest=digest, now=now)
+    approvals.check_settings(run)
     passed_over = _passed_over(run, digest=digest, now=now)
     standing = eligibility.standing_of(run)
     reasons = {"why_now": why_now, "why_not_approved": why_not_approved}

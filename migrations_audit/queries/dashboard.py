@@ -139,7 +139,7 @@ def _cells(user_id: int | None, now: datetime) -> list[Cell]:
 
 def _open_runs(user_id: int | None) -> Mapping[int, Sequence[MigrationRun]]:
     found = MigrationRun.objects.visible_to(user_id).open().order_by("number")
-    related = ("target__project", "target__environment__requires_verified_in", "plan")
+    related = ("target__project", "target__environment", "plan")
     found = found.select_related(*related).defer(*(name for name in runs.HEAVY if name != "plan__options"))
     by_target: dict[int, list[MigrationRun]] = defaultdict(list)
     for run in found[:MOST_OPEN_RUNS]:

@@ -162,11 +162,11 @@ def excluded(runs: Collection[MigrationRun], *, people: Collection[int]) -> Mapp
     """By run and person who of ``people`` cannot approve it, and why. Four queries for any number of runs."""
     if not runs:
         return {}
-    asking = {run.requester_id for run in runs}
-    known = {user.pk: user for user in get_user_model()._default_manager.filter(pk__in={*people, *asking})}
+    approved = _approved(runs)
+    others = {run.requester_id for run in runs} | {each for given in approved.values() for each in given}
+    known = {user.pk: user for user in get_user_model()._default_manager.filter(pk__in={*people, *others})}
     commits = _commits(runs)
     edits = _edits(runs)
-    approved = _approved(runs)
     found: dict[int, dict[int, Exclusion]] = {}
     for run in runs:
         of_run = {

@@ -20,6 +20,7 @@ def of_runs(runs: Sequence[MigrationRun], *, blocked: Iterable[int], now: dateti
     """
     if not runs:
         return {}
+    prefetch_related_objects([run.target.environment for run in runs], "requires_verified_in")
     earlier = promotion.lacking_in(runs)
     rehearsed = rehearsals.newest_ended(runs)
     asked = [run for run in runs if run.target.environment.findings_must_be_accepted]

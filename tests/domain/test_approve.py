@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 
 from migrations_audit import access
 from migrations_audit.actions import approvals, moves, plans, runs
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Invalid
-from migrations_audit.models import Approval, MigrationRun
+from migrations_audit.models import Approval, MigrationRun, Role
 from migrations_audit.models.clock import database_now
-from tests.domain import trail
+from tests.domain import changes, rehearsed, trail
 from tests.people import WORKER, Place, add_person, make_draft, make_place, make_run
 
 pytestmark = pytest.mark.django_db
@@ -46,13 +47,106 @@ def test_the_first_of_two_approvals_leaves_the_run_waiting_for_the_other() -> No
 def test_the_last_approval_approves_the_run() -> None:
     place = make_place(approval_lifetime_s=600)
     run, digest = awaiting(place)
-    approve(place, "dba", run, digest)
+    first = approve(place, "dba", run, digest)
 
     last = approve(place, "owner", run, digest)
 
     run.refresh_from_db()
     assert (run.state, run.approved_at) == ("approved", last.at)
-    assert run.expires_at == last.at + timedelta(seconds=600)
+    assert run.expires_at == first.at + timedelta(seconds=600)  # the oldest that it rests on
+
+
+def test_a_new_approval_makes_an_old_one_beside_it_no_younger() -> None:
+    place = make_place(approval_lifetime_s=600)
+    run, digest = awaiting(place)
+    approve(place, "dba", run, digest)
+    owner = approve(place, "owner", run, digest)
+    approvals.take_back(actor=place.actor("dba"), number=run.number)
+
+    approve(place, "dba", run, digest)
+
+    run.refresh_from_db()
+    assert run.expires_at == owner.at + timedelta(seconds=600)
+
+
+def test_nothing_is_taken_back_once_the_time_is_over() -> None:
+    place = make_place()
+    run, digest = awaiting(place)
+    approvals.request_changes(actor=place.actor("dba"), number=run.number, digest=digest, comment="Wait.")
+    MigrationRun.objects.filter(number=run.number).update(expires_at=database_now() - timedelta(seconds=1))
+
+    with pytest.raises(approvals.ApprovalExpired, match="The plan of Run"):
+        approvals.take_back(actor=place.actor("dba"), number=run.number)
+
+
+def test_another_approver_who_stands_in_leaves_the_run_approved_in_words_too() -> None:
+    place = make_place()
+    add_person(place, "second", (Role.APPROVER, "owner"))
+    run, digest = awaiting(place)
+    approve(place, "dba", run, digest)
+    approve(place, "owner", run, digest)
+    place.people["owner"].groups.clear()
+
+    approve(place, "second", run, digest)
+
+    run.refresh_from_db()
+    assert (run.state, run.sentence) == ("approved", approvals.APPROVED)
+
+
+def test_an_approval_is_of_the_rehearsal_that_the_page_showed() -> None:
+    place = make_place()
+    run, digest = awaiting(place)
+    seen = rehearsed.ended(place, run, grade="exact")
+    newer = rehearsed.ended(place, run, grade="exact")
+    dba = place.actor("dba")
+
+    for stale in (0, seen.pk):
+        with pytest.raises(approvals.RehearsalMoved):
+            approvals.approve(actor=dba, number=run.number, digest=digest, seen_rehearsal=stale)
+    approval = approvals.approve(actor=dba, number=run.number, digest=digest, seen_rehearsal=newer.pk)
+
+    assert approval.rehearsal == newer
+
+
+@pytest.mark.parametrize("change", [changes.longer_deadline, changes.other_folder, changes.other_url])
+def test_what_would_be_void_is_not_approved(change: changes.Change) -> None:
+    place = make_place()
+    run, digest = awaiting(place)
+    change(place, run)
+
+    with pytest.raises(approvals.ApprovedThingChanged) as refused:
+        approve(place, "dba", run, digest)
+
+    assert refused.value.message == f"Changed since the plan was made: {changes.VOID[change]}. Request it again."
+
+
+def test_a_wish_for_changes_of_somebody_who_may_not_decide_any_more_blocks_nothing() -> None:
+    place = make_place()
+    run, digest = awaiting(place)
+    add_person(place, "third", (Role.APPROVER, "security"))
+    approvals.request_changes(actor=place.actor("third"), number=run.number, digest=digest, comment="Wait.")
+    place.people["third"].groups.clear()
+
+    approve(place, "dba", run, digest)
+    approve(place, "owner", run, digest)
+
+    run.refresh_from_db()
+    assert run.state == "approved"
+
+
+def test_two_accounts_with_one_address_are_one_person() -> None:
+    place = make_place()
+    for name, address in (("dev", "Dev@Bank.example"), ("dba", "dev@bank.example "), ("owner", "o@bank.example")):
+        User.objects.filter(username=name).update(email=address)
+    add_person(place, "second", (Role.APPROVER, "database-administrator"))
+    User.objects.filter(username="second").update(email="O@bank.example")
+    run, digest = awaiting(place)
+
+    with pytest.raises(approvals.SelfApproval, match="dba has the same e-mail address as dev, who asked for the run"):
+        approve(place, "dba", run, digest)
+    approve(place, "owner", run, digest)
+    with pytest.raises(approvals.SamePerson, match="second has the same e-mail address as owner, who approved it"):
+        approve(place, "second", run, digest)
 
 
 def test_approvals_leave_events_with_roles_and_what_is_missing() -> None:
@@ -277,7 +371,7 @@ def test_an_overdue_request_is_not_approved_even_before_the_sweep_has_seen_it() 
     run, digest = awaiting(place)
     MigrationRun.objects.filter(number=run.number).update(expires_at=database_now() - timedelta(seconds=1))
 
-    with pytest.raises(approvals.ApprovalExpired, match="It has to be requested again"):
+    with pytest.raises(approvals.ApprovalExpired, match=r"The plan of Run \d+ on market/production/main expired"):
         approve(place, "dba", run, digest)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from migrations_audit.actions import approvals, attempts, glass, moves, runs, si
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import AuditEvent, GlassReview, MigrationRun, Notice, Role
-from tests.domain import changes, raw, trail
+from migrations_audit.models.clock import database_now
+from migrations_audit.states import Outcome
+from tests.domain import changes, raw, rehearsed, trail
 from tests.people import PASSWORD, WORKER, Place, add_person, approve_by_all, at_once, finish, make_place, make_run
 
 pytestmark = pytest.mark.django_db
@@ -419,3 +422,23 @@ def test_an_approval_after_it_is_too_late() -> None:
 
     with pytest.raises(moves.StaleRun):
         approve_by_all(place, run.number, run.plan.digest)
+
+
+def test_an_approved_run_that_could_not_start_otherwise_is_started_and_the_event_says_what_was_passed_over() -> None:
+    place = make_place()
+    run = make_run(place, state="approved")
+    rehearsed.ended(place, run, Outcome.PASSED, grade="lossy")
+
+    break_glass(place, run, chief(place))
+
+    facts = trail.last("run.glass_broken").facts["facts"]
+    assert (facts["missing"], len(facts["passed_over"])) == ([], 1)
+    assert "asks for a runbook" in facts["passed_over"][0]
+
+
+def test_a_broken_glass_that_is_claimed_late_is_not_told_of_an_approval_that_it_never_had() -> None:
+    place = make_place()
+    run = break_glass(place, make_run(place, state="awaiting_approval"), chief(place))
+    MigrationRun.objects.filter(number=run.number).update(expires_at=database_now() - timedelta(seconds=1))
+
+    assert attempts.claim(actor=WORKER, number=run.number).state == "running"

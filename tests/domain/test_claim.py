@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 
-from migrations_audit.actions import attempts, moves, runs
+from migrations_audit.actions import attempts, moves, runs, tokens
+from migrations_audit.models import ApiToken
 from migrations_audit.models.clock import database_now
 from tests.domain import changes, trail
-from tests.people import WORKER, make_place, make_run
+from tests.people import WORKER, Place, make_place, make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -81,7 +84,7 @@ def test_an_approval_is_void_at_the_claim_after(change: changes.Change) -> None:
     claimed = attempts.claim(actor=WORKER, number=run.number)
 
     assert (claimed.state, claimed.reason_code) == ("void", "approved_thing_changed")
-    assert claimed.sentence == f"Changed after approval: {changes.VOID[change]}. Request the upgrade again."
+    assert claimed.sentence == f"Changed since the plan was made: {changes.VOID[change]}. Request it again."
     assert trail.of_run(run)[-1] == "run.void"
 
 
@@ -146,3 +149,37 @@ def test_a_heartbeat_of_another_epoch_holds_nothing() -> None:
 
     for epoch in (run.epoch - 1, run.epoch + 1):
         assert not attempts.renew(number=run.number, epoch=epoch).held
+
+
+def loses_the_role(place: Place) -> None:
+    place.people["operator"].groups.clear()
+
+
+def leaves(place: Place) -> None:
+    User.objects.filter(username="operator").update(is_active=False)
+
+
+@pytest.mark.parametrize(("then", "code"), [(loses_the_role, "missing_role"), (leaves, "starter_gone")])
+def test_a_run_is_not_claimed_for_somebody_who_may_not_start_it_any_more(
+    then: Callable[[Place], None], code: str
+) -> None:
+    place = make_place()
+    run = make_run(place, state="queued")
+    then(place)
+
+    claimed = attempts.claim(actor=WORKER, number=run.number)
+
+    assert (claimed.state, claimed.reason_code) == ("refused", code)
+    assert "operator" in claimed.sentence
+
+
+def test_a_run_is_not_claimed_for_a_token_that_was_revoked() -> None:
+    place = make_place()
+    run = make_run(place, state="approved")
+    assert run.plan is not None
+    new = tokens.create(actor=place.actor("operator"), name="ci", scopes=["run"], days=1)
+    ci = tokens.authenticate(secret=new.secret, address="127.0.0.1")
+    runs.start(actor=ci, number=run.number, digest=run.plan.digest, confirm=place.target.label)
+    ApiToken.objects.filter(pk=new.token.pk).update(revoked_at=database_now())
+
+    assert attempts.claim(actor=WORKER, number=run.number).reason_code == "token_revoked"

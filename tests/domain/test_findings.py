@@ -12,7 +12,7 @@ from migrations_audit import access
 from migrations_audit.actions import approvals, attempts, findings, plans, runs
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Invalid
-from migrations_audit.models import FindingAcceptance, MigrationRun
+from migrations_audit.models import FindingAcceptance, MigrationRun, Role
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import findings as standing
 from tests.domain import trail
@@ -402,3 +402,19 @@ def test_of_two_at_once_by_one_person_one_stands() -> None:
     answers = at_once(2, lambda _: accept(place, "dba", run))
 
     assert sorted(type(each).__name__ for each in answers) == ["AlreadyAccepted", "FindingAcceptance"]
+
+
+def test_an_acceptance_is_taken_back_from_a_page_that_shows_it_and_not_by_somebody_of_another_environment() -> None:
+    place = make_place()
+    dev = make_place(slug="development", tier="development", project=place.project)
+    add_person(dev, "junior", (Role.APPROVER, "owner"))
+    given = accept(place, "owner", planned(place, DROP))
+    beside, same = planned(dev, NOTE), planned(dev, DROP, revision="003")
+
+    with pytest.raises(findings.AcceptanceEnded, match="on the page of"):
+        findings.take_back(actor=dev.actor("junior"), number=beside.number, acceptance_id=given.pk)
+    with pytest.raises(access.MissingRole, match="junior is neither approver nor administrator of Production"):
+        findings.take_back(actor=dev.actor("junior"), number=same.number, acceptance_id=given.pk)
+
+    given.refresh_from_db()
+    assert given.ended_at is None

@@ -222,7 +222,7 @@ def test_who_is_left_out_is_found_for_many_runs_at_once(place: Place, django_ass
     edit_project(place, edith)
     people = [edith.user_id or 0, place.people["dev"].pk, place.people["dba"].pk]
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         left_out = eligibility.excluded(found, people=people)
 
     for run in found:

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from migrations_audit.actions import plans, runs
+from migrations_audit.actions import plans, rehearsals, runs
 from migrations_audit.models import Environment, MigrationRun, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import obstacles
@@ -52,12 +52,15 @@ def test_nothing_keeps_a_run_that_may_go_on(state: str) -> None:
 
 
 def test_a_rehearsal_that_the_policy_demands() -> None:
-    place = make_place()
+    place = make_place(rehearsal="passed")
     run = make_run(place, state="awaiting_approval")
-    policy(place, rehearsal="passed")
 
     before = words(run)
-    rehearsed.ended(place, run, Outcome.FAILED)
+    taken = rehearsals.claim(actor=WORKER, rehearsal_id=run.rehearsals.get().pk)
+    assert taken is not None
+    rehearsals.finish(
+        actor=WORKER, rehearsal_id=taken.pk, epoch=taken.epoch, result=rehearsed.result(Outcome.FAILED), deltas=[]
+    )
 
     assert [*before, *words(run)] == ["waits for a rehearsal", "needs another rehearsal"]
 
@@ -126,6 +129,6 @@ def test_many_runs_cost_as_many_queries_as_one() -> None:
     with CaptureQueriesContext(connection) as one:
         words(*waiting[:2])
     with CaptureQueriesContext(connection) as many:
-        assert words(*waiting) == ["not verified in Staging yet"] * 10
+        assert words(*waiting) == ["settings changed since it was planned"] * 10
 
     assert len(many) == len(one)

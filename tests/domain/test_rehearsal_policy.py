@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from migrations_audit.actions import approvals, attempts, rehearsals, runs
+from migrations_audit.actions import approvals, attempts, findings, rehearsals, runs
 from migrations_audit.models import Approval, Environment, MigrationRun
 from migrations_audit.states import Operation, Outcome
 from tests.domain import rehearsed, trail
@@ -47,7 +47,7 @@ def demand(place: Place, **policy: Any) -> None:
 
 @pytest.mark.parametrize("policy", ["tried", "passed"])
 def test_nobody_approves_before_a_rehearsal_has_ended(policy: str) -> None:
-    place = make_place(rehearsal=policy)
+    place = make_place(tier="staging", rehearsal=policy)
     run = make_run(place, state="awaiting_approval")
 
     with pytest.raises(MISSING, match="none has ended"):
@@ -59,7 +59,7 @@ def test_nobody_approves_before_a_rehearsal_has_ended(policy: str) -> None:
 @pytest.mark.parametrize("policy", ["on_request", "inform"])
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.COULD_NOT_RUN])
 def test_where_a_rehearsal_only_informs_none_keeps_anybody_from_approving(policy: str, outcome: Outcome) -> None:
-    place = make_place(rehearsal=policy)
+    place = make_place(tier="staging", rehearsal=policy)
     run = awaiting(place)
     rehearsed.ended(place, run, outcome)
 
@@ -67,13 +67,13 @@ def test_where_a_rehearsal_only_informs_none_keeps_anybody_from_approving(policy
 
 
 def test_one_that_could_not_run_was_tried() -> None:
-    place = make_place(rehearsal="tried")
+    place = make_place(tier="staging", rehearsal="tried")
 
     assert approve(place, awaiting(place)).rehearsal is not None
 
 
 def test_one_that_could_not_run_has_not_passed() -> None:
-    place = make_place(rehearsal="passed")
+    place = make_place(tier="staging", rehearsal="passed")
 
     with pytest.raises(MISSING, match="could not run: pg_dump is absent"):
         approve(place, awaiting(place))
@@ -81,7 +81,7 @@ def test_one_that_could_not_run_has_not_passed() -> None:
 
 @pytest.mark.parametrize("policy", ["tried", "passed"])
 def test_a_plan_that_failed_on_a_copy_is_not_approved(policy: str) -> None:
-    place = make_place(rehearsal=policy)
+    place = make_place(tier="staging", rehearsal=policy)
     run = awaiting(place)
     rehearsed.ended(place, run, Outcome.FAILED, sentence="division by zero")
 
@@ -91,7 +91,7 @@ def test_a_plan_that_failed_on_a_copy_is_not_approved(policy: str) -> None:
 
 @pytest.mark.parametrize("policy", ["tried", "passed"])
 def test_the_newest_rehearsal_counts(policy: str) -> None:
-    place = make_place(rehearsal=policy)
+    place = make_place(tier="staging", rehearsal=policy)
     run = awaiting(place)
     rehearsed.ended(place, run, Outcome.FAILED)
     passed = rehearsed.ended(place, run)
@@ -100,7 +100,7 @@ def test_the_newest_rehearsal_counts(policy: str) -> None:
 
 
 def test_a_plan_that_failed_may_be_rejected() -> None:
-    place = make_place(rehearsal="passed")
+    place = make_place(tier="staging", rehearsal="passed")
     run = awaiting(place)
     failed = rehearsed.ended(place, run, Outcome.FAILED)
     assert run.plan is not None
@@ -112,7 +112,7 @@ def test_a_plan_that_failed_may_be_rejected() -> None:
 
 @pytest.mark.parametrize(("within", "hours", "refused"), [(24, 25, True), (24, 23, False), (0, 10_000, False)])
 def test_a_rehearsal_may_be_too_old_for_an_approval(within: int, hours: float, refused: bool) -> None:
-    place = make_place(rehearsal="passed", rehearsal_within_h=within)
+    place = make_place(tier="staging", rehearsal="passed", rehearsal_within_h=within)
     run = awaiting(place)
     rehearsed.aged(run, rehearsed.ended(place, run).pk, hours)
 
@@ -124,7 +124,7 @@ def test_a_rehearsal_may_be_too_old_for_an_approval(within: int, hours: float, r
 
 
 def test_its_age_does_not_count_at_the_start() -> None:
-    place = make_place(rehearsal="passed", rehearsal_within_h=24)
+    place = make_place(tier="staging", rehearsal="passed", rehearsal_within_h=24)
     run = awaiting(place)
     ended = rehearsed.ended(place, run)
     assert run.plan is not None
@@ -147,7 +147,7 @@ def test_an_approval_keeps_which_rehearsal_it_rests_on() -> None:
 
 
 def test_a_rehearsal_that_failed_after_the_approval_keeps_the_run_from_starting() -> None:
-    place = make_place(rehearsal="tried")
+    place = make_place(tier="staging", rehearsal="tried")
     run = awaiting(place)
     assert run.plan is not None
     approve_by_all(place, run.number, run.plan.digest)
@@ -171,7 +171,28 @@ def test_a_policy_that_became_stricter_counts_at_the_claim() -> None:
 
 
 def test_a_run_that_adopts_needs_no_rehearsal() -> None:
-    place = make_place(rehearsal="passed")
+    place = make_place(tier="staging", rehearsal="passed")
     run = make_run(place, state="awaiting_approval", operation=Operation.ADOPT, revision="003")
 
     assert approve(place, run).rehearsal is None
+
+
+def test_one_that_could_not_run_takes_nothing_back_of_what_another_saw() -> None:
+    place = make_place(tier="staging", rehearsal="tried")
+    run = awaiting(place)
+    rehearsed.ended(place, run, Outcome.FAILED)
+    rehearsed.ended(place, run, Outcome.COULD_NOT_RUN)
+
+    with pytest.raises(MISSING, match="The newest rehearsal of this plan failed"):
+        approve(place, run)
+
+
+def test_one_that_could_not_run_takes_no_finding_away() -> None:
+    place = make_place(tier="staging", rehearsal="tried", findings_must_be_accepted="error")
+    run = awaiting(place)
+    finding = {"code": "drop_column", "severity": "error", "place": "003.py", "sentence": "It goes.", "advice": ""}
+    rehearsed.ended(place, run, grade="lossy", findings=[finding])
+    rehearsed.ended(place, run, Outcome.COULD_NOT_RUN)
+
+    with pytest.raises(findings.FindingsOpen, match="drop_column"):
+        approve(place, run)

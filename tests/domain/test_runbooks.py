@@ -12,7 +12,7 @@ from migrations_audit.errors import Invalid
 from migrations_audit.models import MigrationRun
 from migrations_audit.states import Outcome
 from tests import people
-from tests.domain import trail
+from tests.domain import rehearsed, trail
 
 pytestmark = pytest.mark.django_db
 
@@ -92,3 +92,22 @@ def test_a_token_writes_one_with_the_scope_to_request() -> None:
     assert runbooks.write(actor=place.token("dev", "request"), number=run.number, text=TEXT).runbook == TEXT
     with pytest.raises(MissingScope):
         runbooks.write(actor=place.token("dev", "read"), number=run.number, text=TEXT)
+
+
+def test_a_wish_for_one_does_not_keep_it_from_being_written() -> None:
+    place, run = planned("lossy")
+    assert run.plan is not None
+    dba = place.actor("dba")
+    approvals.request_changes(actor=dba, number=run.number, digest=run.plan.digest, comment="Write a runbook.")
+
+    assert runbooks.write(actor=place.actor("dev"), number=run.number, text=TEXT).runbook == TEXT
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.COULD_NOT_RUN])
+def test_production_asks_for_one_too_when_no_rehearsal_could_grade_the_plan(outcome: Outcome) -> None:
+    place = people.make_place()
+    run = people.make_run(place, state="awaiting_approval")
+    rehearsed.ended(place, run, outcome)
+
+    with pytest.raises(runbooks.RunbookMissing, match="graded: not at all"):
+        approve(place, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migrations_audit import access
-from migrations_audit.actions import approvals, moves, runs
+from migrations_audit.actions import approvals, moves, runs, tokens
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Environment, MigrationRun
@@ -73,7 +73,8 @@ def test_a_token_starts_only_within_its_scope() -> None:
         start(place, run, place.token("operator", "read", "request"))
     trail.denied(verb="runs.start", code="missing_scope")
 
-    assert start(place, run, place.token("operator", "run")).state == "queued"
+    new = tokens.create(actor=place.actor("operator"), name="ci", scopes=["run"], days=1)
+    assert start(place, run, tokens.authenticate(secret=new.secret, address="127.0.0.1")).state == "queued"
 
 
 @pytest.mark.parametrize("state", ["awaiting_approval", "queued", "running"])
@@ -178,6 +179,9 @@ def test_a_plan_made_for_production_asks_for_the_name_also_when_the_tier_was_low
     place = make_place()
     run = make_run(place, state="approved")
     Environment.objects.filter(pk=place.environment.pk).update(tier="development")
+    run.target.environment.refresh_from_db()
 
     with pytest.raises(Invalid, match="to start"):
+        runs.check_confirmed(run, "")
+    with pytest.raises(approvals.ApprovedThingChanged, match="tier: production → development"):
         start(place, run, confirm="")

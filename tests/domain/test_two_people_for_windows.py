@@ -206,13 +206,19 @@ def test_whoever_may_not_change_windows_proposes_nothing() -> None:
     assert not PolicyProposal.objects.exists()
 
 
-def test_whoever_proposed_a_window_may_still_approve_what_was_requested_before() -> None:
+@pytest.mark.parametrize("who", ["proposer", "direct"])
+def test_whoever_edited_the_windows_does_not_approve_what_was_requested_before(who: str) -> None:
     place, _ = in_use()
     keeper = add_person(place, "keeper", (Role.APPROVER, "owner"), superuser=True)
+    window = windowing.closed(place.environment)
     run = make_run(place, state="awaiting_approval")
     assert run.plan is not None
-    proposals.remove_window(actor=keeper, window_id=windowing.closed(place.environment).pk)
+    if who == "proposer":
+        proposals.remove_window(actor=keeper, window_id=window.pk)
+    else:
+        change(keeper, window, duration_minutes=90)
 
-    approvals.approve(actor=keeper, number=run.number, digest=run.plan.digest)
-
-    assert run.approvals.count() == 1
+    with pytest.raises(
+        approvals.EditedAfterRequest, match=r"keeper (proposed a change of|edited the windows of) the environment"
+    ):
+        approvals.approve(actor=keeper, number=run.number, digest=run.plan.digest)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from migrations_audit import wallclock
 from migrations_audit.errors import Invalid
-from migrations_audit.wallclock import Schedule
+from migrations_audit.wallclock import Schedule, in_utc
 
 MINUTE = timedelta(minutes=1)
 
@@ -152,3 +152,21 @@ def test_next_and_last_are_what_walking_the_clock_finds(
 
     assert schedule.last(at) == max(moment for moment in walked if moment <= at)
     assert schedule.next(at) == min(moment for moment in walked if moment > at)
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-11-30T22:00+02:00", "2026-11-30T20:00+00:00"),
+        ("0001-01-01T00:00+14:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
+        ("2026-11-30T22:00", None),
+    ],
+)
+def test_a_moment_is_taken_in_utc_or_not_at_all(text: str, utc: str | None) -> None:
+    moment = datetime.fromisoformat(text)
+    if utc is None:
+        with pytest.raises(Invalid, match="with its zone"):
+            in_utc(moment, field="at")
+    else:
+        assert in_utc(moment, field="at").isoformat(timespec="minutes") == utc
