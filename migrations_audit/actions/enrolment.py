@@ -18,8 +18,6 @@ from migrations_audit.states import Engine
 
 LONGEST_REASON = 2_000
 ENROL_LOCK = (0x4F50, 3)
-MAY_BE_MEANT = ("copy", "enrolled_elsewhere")
-"""The reasons for which a database was not enrolled that an administrator may overrule, where it carries a marker."""
 
 
 class NotEnrolled(Conflict):
@@ -110,7 +108,7 @@ def forget_identity(*, actor: Actor, target_id: int, reason: str) -> Target:
             f"{live} is {live.get_state_display()}; what it did must be read in the database that it was for."
         )
     newest = target.observations.first()
-    if locked.identity is None and not may_be_meant(newest):
+    if locked.identity is None and not (newest is not None and newest.may_be_meant):
         raise NotEnrolled(f"{target} has no enrolled identity; the next observation enrols what it finds.")
     marker = newest.facts.get("marker") if newest is not None else None
     Target.objects.filter(pk=target.pk).update(identity=None, enrolled_at=None, marker=marker["id"] if marker else "")
@@ -124,11 +122,6 @@ def forget_identity(*, actor: Actor, target_id: int, reason: str) -> Target:
     )
     dispatch.after_commit(dispatch.Wake.OBSERVE, queue=target.environment.queue, target_id=target.pk)
     return target
-
-
-def may_be_meant(newest: Observation | None) -> bool:
-    """Whether the newest reading refused to enrol a database that an administrator may say is meant."""
-    return newest is not None and newest.error_code in MAY_BE_MEANT and bool(newest.facts.get("marker"))
 
 
 @audit.action

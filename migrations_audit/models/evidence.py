@@ -13,6 +13,9 @@ from migrations_audit.states import Outcome, TargetStatus
 if TYPE_CHECKING:
     from migrations_audit.models.environments import Environment
 
+MAY_BE_MEANT = ("copy", "enrolled_elsewhere")
+"""The reasons for which a database was not enrolled that an administrator may overrule, where it carries a marker."""
+
 
 class Catalog(models.Model):
     """The schema of a database at some moment, stored once per fingerprint."""
@@ -90,6 +93,11 @@ class Observation(models.Model):
     def was_read(self) -> bool:
         """Whether the target answered and was the enrolled database."""
         return self.identity is not None and self.status != TargetStatus.WRONG_DATABASE
+
+    @property
+    def may_be_meant(self) -> bool:
+        """Whether it refused to enrol a database that an administrator may say is meant."""
+        return self.error_code in MAY_BE_MEANT and bool(self.facts.get("marker"))
 
     def is_stale(self, *, now: datetime, environment: Environment) -> bool:
         return now - self.at > timedelta(seconds=environment.fresh_for_s)

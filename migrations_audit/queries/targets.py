@@ -9,7 +9,6 @@ from typing import Any
 
 from django.core.paginator import Page, Paginator
 
-from migrations_audit.actions import enrolment
 from migrations_audit.models import MigrationRun, Observation, Role, Target
 from migrations_audit.queries import rights, runs, standing
 from migrations_audit.states import TargetStatus
@@ -57,7 +56,7 @@ def target_page(
     observations = Observation.objects.filter(target=target)
     newest = observations.first()
     read = observations.counted().select_related("snapshot").defer("snapshot__archive").first()
-    is_copy = target.identity is None and enrolment.may_be_meant(newest)
+    is_copy = target.identity is None and newest is not None and newest.may_be_meant
     listed = MigrationRun.objects.filter(target=target).select_related("plan").defer(*runs.HEAVY)
     return TargetPage(
         target=target,
