@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
-from migrations_audit import policy
+from migrations_audit import policy, windows
 from migrations_audit.models import (
     Environment,
     Membership,
@@ -90,7 +90,7 @@ def opens_more(window: Window, changes: Mapping[str, Mapping[str, Any]] | None) 
     allows = window.kind == WindowKind.ALLOW
     has_others = window.environment.windows.filter(kind=WindowKind.ALLOW).exclude(pk=window.pk).exists()
     if changes is None:
-        return not (allows and has_others)
+        return not (allows and has_others) or bool(windows.fault_of(window.rule))
     if "environment" in changes:  # a new one: it never moves
         return allows and has_others
     return not all(_is_stricter(name, each, allows=allows) for name, each in changes.items())

@@ -132,6 +132,15 @@ def test_of_several_windows_that_allow_one_goes_at_once_and_the_last_takes_two_p
     assert proposals.remove_window(actor=root, window_id=last.pk) is not None
 
 
+def test_a_window_that_cannot_be_read_any_more_closes_production_so_its_removal_takes_two_people() -> None:
+    place, root = in_use()
+    windowing.opened(place.environment)
+    unreadable = windowing.opened(place.environment, time_zone="Europe/Abolished")
+
+    assert proposals.remove_window(actor=root, window_id=unreadable.pk) is not None
+    assert Window.objects.filter(pk=unreadable.pk).exists()
+
+
 def test_of_two_that_are_removed_at_once_one_is_proposed(real_transactions: None) -> None:
     place, root = in_use()
     both = [windowing.opened(place.environment), windowing.opens_in(place.environment, 3)]
