@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from migrations_audit.access import actor_of
@@ -59,7 +60,7 @@ class WindowAdmin(ProposingAdmin, RegistryAdmin):
     initial_from_link = ("environment",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Window]:
-        windows = Window.objects.select_related("environment")
+        windows = Window.objects.select_related("environment").annotate(asked_at=Now())
         if self.sees_all(request):
             return windows
         return windows.filter(environment__in=Environment.objects.visible_to(request.user.pk))
@@ -88,6 +89,6 @@ class WindowAdmin(ProposingAdmin, RegistryAdmin):
         return window.description or window.cron
 
     @admin.display(description="now")
-    def now(self, window: Window) -> str:
-        (row,) = openings.rows_of([window], now=database_now())
+    def now(self, window: Any) -> str:
+        (row,) = openings.rows_of([window], now=window.asked_at)
         return f"{'open' if row.is_open else 'not open'}, {row.words}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from migrations_audit.models import Window
 from tests import people, windowing
@@ -46,6 +48,21 @@ def test_the_page_of_an_environment_says_what_is_open_now_and_when_the_rest_open
         assert "yes, until" in page
         assert "no, opens" in page
     assert "not open, opens" in text(sign_in("root").get(list_url(Window)))
+
+
+def test_the_list_asks_as_many_questions_for_ten_windows_as_for_one(sign_in: SignIn, place: people.Place) -> None:
+    client, url = sign_in("viewer"), list_url(Window)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            assert "open, until" in text(client.get(url))
+        return len(asked)
+
+    windowing.opened(place.environment)
+    one = queries()
+    for _ in range(9):
+        windowing.opened(place.environment)
+    assert queries() == one
 
 
 def test_a_frozen_portal_is_said_on_the_page_of_an_environment(sign_in: SignIn, place: people.Place) -> None:
