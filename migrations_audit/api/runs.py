@@ -14,6 +14,7 @@ from migrations_audit.actions import rehearsals, runs, schedules
 from migrations_audit.api import bearer, inputs, schemas, schemas_before
 from migrations_audit.models import Evidence, LogLine, MigrationRun, Plan, Target
 from migrations_audit.queries import gate
+from migrations_audit.queries import runs as run_queries
 from migrations_audit.states import Outcome, Verdict
 
 router = Router(tags=["Runs"])
@@ -136,7 +137,8 @@ def rehearse(
 def show_rehearsals(request: HttpRequest, number: int) -> list[schemas_before.Rehearsal]:
     """The rehearsals of a run, newest first: what each revision executed, locked and changed on a copy."""
     run = access.get_run_for(bearer.reader(request), number)
-    return [schemas_before.Rehearsal.of(each) for each in run.rehearsals.order_by("-pk")[:20]]
+    found = run.rehearsals.select_related("plan").defer(*run_queries.HEAVY).order_by("-pk")
+    return [schemas_before.Rehearsal.of(each) for each in found[:20]]
 
 
 @router.post("/runs/{int:number}/withdraw", response=schemas.Run, summary="Withdraw a run")

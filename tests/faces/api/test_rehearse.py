@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from migrations_audit.models import Rehearsal
 from tests import people
@@ -32,6 +34,24 @@ def test_what_was_seen_is_there_newest_first(place: people.Place, dev: Caller) -
     assert (newest["id"], oldest["id"]) == (second.pk, first.pk)
     assert (newest["outcome"], newest["grade"], newest["steps"][0]["revision"]) == ("passed", "exact", "003")
     assert newest["delta"][0]["key"] == "table public.x"
+
+
+def test_many_cost_as_many_queries_as_one(place: people.Place, dev: Caller) -> None:
+    run = people.make_run(place, state="awaiting_approval")
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            dev.get(f"runs/{run.number}/rehearsals")
+        assert not any(
+            '"migrations_audit_plan"."sql"' in query["sql"] for query in asked if "_rehearsal" in query["sql"]
+        )
+        return len(asked)
+
+    rehearsed.ended(place, run)
+    one = queries()
+    for _ in range(6):
+        rehearsed.ended(place, run)
+    assert queries() == one
 
 
 @pytest.mark.parametrize(("scopes", "status"), [(["read"], 403), (["read", "run"], 403), (["request"], 202)])
