@@ -63,8 +63,7 @@ def _closed(runs: Sequence[MigrationRun], *, now: datetime) -> Mapping[int, str]
     freeze = openings.freeze_at(now)
     if freeze is not None:
         return {run.number: _until("frozen", freeze.until) for run in runs}
-    prefetch_related_objects([run.target.environment for run in runs], "windows")
-    verdicts = {run.number: openings.windows_of_run(run, at=now) for run in runs}
+    verdicts = openings.windows_of_runs(runs, at=now)
     return {
         number: _until("window closed", verdict.opens_at) for number, verdict in verdicts.items() if not verdict.is_open
     }

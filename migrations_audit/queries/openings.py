@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from django.db.models import prefetch_related_objects
 
 from migrations_audit import windows
 from migrations_audit.models import Environment, Freeze, MigrationRun, Window
@@ -34,10 +36,23 @@ def of_run(run: MigrationRun, *, at: datetime) -> Opening:
 
 def windows_of_run(run: MigrationRun, *, at: datetime) -> Opening:
     """What the windows of its environment say of ``run``."""
-    environment = run.target.environment
+    return windows.verdict(rules_of(run.target.environment), now=at, lasts=_lasts(run))
+
+
+def windows_of_runs(runs: Sequence[MigrationRun], *, at: datetime) -> Mapping[int, Opening]:
+    """The same for many, by number: worked out once for all those that may last as long in the same environment."""
+    prefetch_related_objects([run.target.environment for run in runs], "windows")
+    found: dict[tuple[int, timedelta], Opening] = {}
+    for run in runs:
+        alike = (run.target.environment_id, _lasts(run))
+        if alike not in found:
+            found[alike] = windows_of_run(run, at=at)
+    return {run.number: found[run.target.environment_id, _lasts(run)] for run in runs}
+
+
+def _lasts(run: MigrationRun) -> timedelta:
     options = run.plan.options if run.plan is not None else {}
-    lasts = timedelta(seconds=options.get("deadline_s", environment.deadline_s))
-    return windows.verdict(rules_of(environment), now=at, lasts=lasts)
+    return timedelta(seconds=options.get("deadline_s", run.target.environment.deadline_s))
 
 
 def of_environment(environment: Environment, *, now: datetime) -> Opening:

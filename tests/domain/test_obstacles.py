@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from migrations_audit import windows
 from migrations_audit.actions import plans, rehearsals, runs
 from migrations_audit.models import Environment, MigrationRun, Target
 from migrations_audit.models.clock import database_now
@@ -40,6 +41,14 @@ def found(place: Place, *findings: dict[str, str]) -> MigrationRun:
     draft = make_draft(place, findings=list(findings))
     plans.record(actor=WORKER, number=run.number, epoch=begun.epoch, draft=draft)
     return run
+
+
+def beside(place: Place, slug: str) -> Place:
+    """Another target of the same project there."""
+    target = Target.objects.create(
+        project=place.project, environment=place.environment, slug=slug, url_reference="env:X"
+    )
+    return Place(place.environment, place.project, target, place.people)
 
 
 def policy(place: Place, **values: Any) -> None:
@@ -112,18 +121,32 @@ def test_windows_do_not_keep_anybody_from_approving() -> None:
     assert words(make_run(place, state="awaiting_approval")) == [""]
 
 
+def test_the_windows_are_worked_out_once_for_all_runs_that_may_last_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, asked, verdict = make_place(), [], windows.verdict
+    windowing.closed(place.environment)
+    waiting = [make_run(beside(place, f"t{number}"), state="approved") for number in range(3)]
+    policy(place, deadline_s=120)
+    waiting.append(make_run(beside(place, "shorter"), state="approved"))
+
+    def counted(rules: list[windows.Window], *, now: datetime, lasts: timedelta) -> windows.Opening:
+        asked.append(lasts)
+        return verdict(rules, now=now, lasts=lasts)
+
+    monkeypatch.setattr(windows, "verdict", counted)
+
+    assert words(*waiting) == ["window closed"] * 4
+    assert asked == [timedelta(hours=1), timedelta(minutes=2)]
+
+
 def test_many_runs_cost_as_many_queries_as_one() -> None:
     staging = make_place(slug="staging", tier="staging")
     place = make_place(project=staging.project)
     windowing.closed(place.environment)
     waiting = []
     for number in range(5):
-        target = Target.objects.create(
-            project=place.project, environment=place.environment, slug=f"t{number}", url_reference="env:X"
-        )
-        beside = Place(place.environment, place.project, target, place.people)
-        observe(beside)
-        waiting += [make_run(beside, state="approved"), found(beside, FINDING)]
+        other = beside(place, f"t{number}")
+        observe(other)
+        waiting += [make_run(other, state="approved"), found(other, FINDING)]
     policy(place, requires_verified_in=staging.environment, findings_must_be_accepted="high", rehearsal="passed")
 
     with CaptureQueriesContext(connection) as one:
