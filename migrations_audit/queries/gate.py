@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from migrations_audit import access
+from migrations_audit import access, lineage
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Invalid
 from migrations_audit.judgement import rows_text
@@ -168,47 +168,25 @@ def _compare(gate: Gate, observation: Observation) -> Gate:
         return _said(gate, observation, Answer.IN_SYNC)
     if status is TargetStatus.UNREADABLE_SCRIPTS:
         return _said(gate, observation, Answer.COULD_NOT_READ, reason=status.value)
-    graph = observation.snapshot.graph["revisions"] if observation.snapshot is not None else []
-    known = {item["revision"]: item for item in graph}
+    graph = observation.snapshot.graph if observation.snapshot is not None else {}
+    known = {item["revision"] for item in graph.get("revisions", ())}
     if gate.expected not in known:
         return _said(gate, observation, Answer.UNKNOWN_REVISION)
     if status in (TargetStatus.AHEAD, TargetStatus.NOT_INITIALISED):
         return _said(gate, observation, Answer(status.value))
-    return _against_revision(gate, observation, known)
-
-
-def _against_revision(gate: Gate, observation: Observation, known: Mapping[str, Mapping[str, Any]]) -> Gate:
-    """Whether the rows hold all that the expected revision rests on, and nothing else."""
-    rows = observation.revisions or []
-    if any(row not in known for row in rows):
+    if not known.issuperset(rows):
         return _said(gate, observation, Answer.UNKNOWN_REVISION)
-    wanted, there = _closure([gate.expected], known), _closure(rows, known)
+    return _against_revision(gate, observation, graph)
+
+
+def _against_revision(gate: Gate, observation: Observation, graph: Mapping[str, Any]) -> Gate:
+    """Whether the rows hold all that the expected revision rests on, and nothing else."""
+    wanted, there = lineage.closure([gate.expected], graph), lineage.closure(observation.revisions or [], graph)
     if missing := [revision for revision in wanted if revision not in there]:
         return _said(gate, observation, Answer.BEHIND, revisions=tuple(missing))
     if more := [revision for revision in there if revision not in wanted]:
         return _said(gate, observation, Answer.AHEAD, revisions=tuple(more))
     return _said(gate, observation, Answer.IN_SYNC)
-
-
-def _closure(revisions: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """These revisions and all that they rest on, each after what it rests on. A dependency may be named by its label."""
-    labelled = {label: name for name, item in known.items() for label in item["branch_labels"]}
-    ordered: list[str] = []
-    entered: set[str] = set()
-    stack = [(revision, False) for revision in sorted(revisions, reverse=True)]
-    while stack:
-        name, is_ready = stack.pop()
-        revision = name if name in known else labelled.get(name, name)
-        if is_ready:
-            ordered.append(revision)
-            continue
-        if revision in entered:
-            continue
-        entered.add(revision)
-        item = known.get(revision, {})
-        below = {*item.get("down_revisions", ()), *item.get("depends_on", ())}
-        stack += [(revision, True), *((each, False) for each in sorted(below, reverse=True))]
-    return ordered
 
 
 def _said(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 from django.db.models import Q
 
+from migrations_audit import lineage
 from migrations_audit.models import Environment, MigrationRun, Plan, Snapshot, Target
 from migrations_audit.states import Operation, RunState, Verdict
 
@@ -34,7 +34,7 @@ def lacking_in(runs: Iterable[MigrationRun]) -> Mapping[int, Environment]:
     found: dict[int, Environment] = {}
     for run, plan, environment in wanted:
         reached = ends[run.target.project_id, environment.pk, plan.snapshot_id]
-        if not any(set(plan.to_revisions) <= _with_ancestors(rows, graphs[plan.snapshot_id]) for rows in reached):
+        if not any(set(plan.to_revisions) <= {*lineage.closure(rows, graphs[plan.snapshot_id])} for rows in reached):
             found.setdefault(run.number, environment)
     return found
 
@@ -68,20 +68,6 @@ def _verified_ends(snapshots: Collection[int]) -> Mapping[tuple[int, int, int], 
     fields = ("target__project_id", "target__environment_id", "plan__snapshot_id", "plan__to_revisions")
     for project, environment, snapshot, ended in rows.values_list(*fields).distinct():
         found[project, environment, snapshot].append(ended)
-    return found
-
-
-def _with_ancestors(rows: Iterable[str], graph: Mapping[str, Any]) -> set[str]:
-    parents = {
-        item["revision"]: [*item["down_revisions"], *item.get("depends_on", ())] for item in graph.get("revisions", ())
-    }
-    found: set[str] = set()
-    ahead = list(rows)
-    while ahead:
-        revision = ahead.pop()
-        if revision not in found:
-            found.add(revision)
-            ahead += parents.get(revision, [])
     return found
 
 

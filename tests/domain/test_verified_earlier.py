@@ -19,8 +19,9 @@ pytestmark = pytest.mark.django_db
 
 CHAIN = [
     {"revision": "002", "down_revisions": []},
-    {"revision": "003", "down_revisions": ["002"]},
+    {"revision": "003", "down_revisions": ["002"], "branch_labels": ["ledger"]},
     {"revision": "004", "down_revisions": [], "depends_on": ["003"]},
+    {"revision": "005", "down_revisions": [], "depends_on": ["ledger"]},
 ]
 
 
@@ -96,9 +97,10 @@ def test_what_was_verified_earlier_is_approved_and_passes_the_claims_own_look_at
     assert claim.reason_code == "identity_changed"
 
 
-def test_to_have_gone_further_there_is_enough() -> None:
+@pytest.mark.parametrize("further", ["004", "005"])
+def test_to_have_gone_further_there_is_enough(further: str) -> None:
     staging, production = places()
-    verified(staging, to="004")
+    verified(staging, to=further)
 
     approve(production, planned(production, to="003"))
 
