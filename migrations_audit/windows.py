@@ -50,7 +50,7 @@ class Window:
     @property
     def name(self) -> str:
         """How a sentence names it."""
-        noun = "freeze" if self.kind is Kind.DENY else "window"
+        noun = "closing window" if self.kind is Kind.DENY else "window"
         return f"{noun} “{self.description or self.cron}”"
 
 

@@ -268,7 +268,7 @@ def is_late(place: Place, run: MigrationRun) -> None:
 
 
 REFUSED: dict[changes.Change, tuple[str, str]] = {
-    closes: ("window_closed", "Closed by the freeze “month end”"),
+    closes: ("window_closed", "Closed by the closing window “month end”"),
     freezes: ("frozen", "Incident 7."),
     loses_the_role: ("not_found", "may not see it"),
     leaves: ("starter_gone", "operator may not sign in any more"),

@@ -66,7 +66,7 @@ def test_a_window_that_denies_wins_over_one_that_allows() -> None:
     windowing.opened(place.environment)
     windowing.closed(place.environment)
 
-    with pytest.raises(WindowClosed, match="Closed by the freeze “month end” until"):
+    with pytest.raises(WindowClosed, match="Closed by the closing window “month end” until"):
         start(place, run)
 
 

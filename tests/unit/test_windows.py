@@ -54,9 +54,11 @@ def test_where_a_window_allows_a_run_starts_only_inside_one() -> None:
 def test_where_windows_only_deny_a_run_starts_outside_of_them() -> None:
     before, during = verdict([deny()], now=TUESDAY_NOON), verdict([deny()], now=utc("2026-11-29T12:00"))
 
-    assert before.sentence == "Open until Sat 2026-11-28 06:00 Europe/Zurich, when the freeze “month end” begins."
+    assert (
+        before.sentence == "Open until Sat 2026-11-28 06:00 Europe/Zurich, when the closing window “month end” begins."
+    )
     assert (during.is_open, during.until, during.opens_at) == (False, utc("2026-11-30T05:00"), utc("2026-11-30T05:00"))
-    assert during.sentence == "Closed by the freeze “month end” until Mon 2026-11-30 06:00 Europe/Zurich."
+    assert during.sentence == "Closed by the closing window “month end” until Mon 2026-11-30 06:00 Europe/Zurich."
 
 
 def test_a_window_that_denies_wins_and_the_next_opening_is_where_both_agree() -> None:
@@ -68,7 +70,7 @@ def test_a_window_that_denies_wins_and_the_next_opening_is_where_both_agree() ->
 
     assert (found.until, found.opens_at) == (utc("2026-11-11T05:00"), utc("2026-11-11T21:00"))
     assert found.sentence == (
-        "Closed by the freeze “month end” until Wed 2026-11-11 06:00 Europe/Zurich. "
+        "Closed by the closing window “month end” until Wed 2026-11-11 06:00 Europe/Zurich. "
         "The next opening is Wed 2026-11-11 22:00 Europe/Zurich."
     )
 
@@ -117,14 +119,14 @@ def test_without_overrun_a_run_starts_only_while_it_would_end_inside() -> None:
     assert verdict([replace(window[0], overrun=True)], now=utc("2026-11-11T00:30"), lasts=HOUR).is_open
 
 
-def test_without_overrun_a_run_does_not_start_that_would_last_into_a_freeze() -> None:
+def test_without_overrun_a_run_does_not_start_that_would_last_into_a_closing_window() -> None:
     window = [deny(overrun=False)]
 
     found = verdict(window, now=utc("2026-11-28T04:30"), lasts=HOUR)
 
     assert (found.is_open, found.opens_at) == (False, utc("2026-11-30T05:00"))
     assert found.sentence == (
-        "Closed: a run may last 1 h, and the freeze “month end” begins Sat 2026-11-28 06:00 Europe/Zurich. "
+        "Closed: a run may last 1 h, and the closing window “month end” begins Sat 2026-11-28 06:00 Europe/Zurich. "
         "It ends Mon 2026-11-30 06:00 Europe/Zurich."
     )
     assert verdict(window, now=utc("2026-11-28T03:59"), lasts=HOUR).until == utc("2026-11-28T04:00")
@@ -136,7 +138,7 @@ def test_a_window_that_cannot_be_read_any_more_closes(broken: dict[str, Any]) ->
     found = verdict([allow("* * * * *"), replace(deny(), **broken)], now=TUESDAY_NOON)
 
     assert (found.is_open, found.opens_at) == (False, None)
-    assert "the freeze “month end” in" in found.sentence
+    assert "the closing window “month end” in" in found.sentence
     assert "cannot be read, so it counts as closed." in found.sentence
 
 

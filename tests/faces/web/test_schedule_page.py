@@ -44,10 +44,13 @@ def test_outside_of_the_windows_the_button_is_absent_and_the_page_says_until_whe
     page = operator.run(run)
     assert "Run now" not in page.buttons
     assert "Schedule" in page.buttons
-    assert "Waiting for the window to open. An operator can schedule it. Closed by the freeze “month end”" in page.words
+    assert (
+        "Waiting for the window to open. An operator can schedule it. Closed by the closing window “month end”"
+        in page.words
+    )
 
     operator.press(run, "start")
-    assert "does not start in Production. Closed by the freeze “month end”" in operator.said()
+    assert "does not start in Production. Closed by the closing window “month end”" in operator.said()
     assert MigrationRun.objects.get(number=run.number).state == "approved"
 
 
