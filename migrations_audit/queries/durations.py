@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Exists, OuterRef
+
 from migrations_audit.models import MigrationRun, Plan, Rehearsal, RunStep
 from migrations_audit.states import RunState, StepState, Verdict
 
@@ -12,6 +14,8 @@ PATIENCE = 1.5
 """How many times the expected duration may pass before the page says that it is longer than expected."""
 AROUND_MS = 5_000
 """Connecting, reading and judging are no part of any revision."""
+NEWEST = 20
+"""So many runs of the same revisions are looked at."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,15 @@ class Expected:
         return (now - run.started_at).total_seconds() * 1_000 > self.ms * PATIENCE + AROUND_MS
 
 
-def expected(run: MigrationRun, rehearsal: Rehearsal | None) -> Expected | None:
-    """What is known of a plan's duration: from verified runs of the project with exactly these files, else from the rehearsal."""
+def expected(run: MigrationRun, rehearsal: Rehearsal | None, *, user_id: int | None) -> Expected | None:
+    """What is known of a plan's duration: from verified runs of the project with exactly these files, else from the rehearsal.
+
+    Of the runs only those count that this person may see, and the newest.
+    """
     plan = run.plan
     if plan is None or not plan.steps:
         return None
-    known = _elsewhere(run, plan)
+    known = _elsewhere(run, plan, user_id)
     if len(known) == len(plan.steps):
         names = sorted({label for _, label in known.values()})
         return Expected(sum(ms for ms, _ in known.values()), f"as long as on {', '.join(names)}")
@@ -43,26 +50,35 @@ def expected(run: MigrationRun, rehearsal: Rehearsal | None) -> Expected | None:
     return None
 
 
-def _elsewhere(run: MigrationRun, plan: Plan) -> dict[str, tuple[int, str]]:
+def _elsewhere(run: MigrationRun, plan: Plan, user_id: int | None) -> dict[str, tuple[int, str]]:
     """By revision, the newest duration in a verified run of the same project, where the file was the same."""
-    rows = (
-        RunStep.objects.filter(
-            run__target__project=run.target.project_id,
-            run__verdict=Verdict.VERIFIED.value,
-            state=StepState.COMMITTED.value,
-            duration_ms__isnull=False,
-            revision__in=[step["revision"] for step in plan.steps],
-        )
-        .exclude(run=run)
-        .select_related("run__plan", "run__target__project", "run__target__environment")
-        .defer("run__plan__sql", "run__plan__body")
-        .order_by("run_id")
+    wanted = _files(plan)
+    steps = RunStep.objects.filter(
+        state=StepState.COMMITTED.value, duration_ms__isnull=False, revision__in=[revision for revision, _ in wanted]
     )
-    wanted = {(step["revision"], step["direction"]): step["sha256"] for step in plan.steps}
+    others = (
+        MigrationRun.objects.visible_to(user_id)
+        .filter(
+            Exists(steps.filter(run=OuterRef("pk"))),
+            target__project=run.target.project_id,
+            verdict=Verdict.VERIFIED.value,
+            plan__isnull=False,
+        )
+        .exclude(pk=run.pk)
+        .select_related("plan", "target__project", "target__environment")
+        .only("plan__steps", "target__slug", "target__project__slug", "target__environment__slug")
+        .order_by("-number")[:NEWEST]
+    )
+    read = {other.number: (_files(other.plan), other.target.label) for other in others if other.plan is not None}
     known = {}
-    for row in rows:
-        step = row.run.plan.step_for(row.revision) if row.run.plan else None
-        same = step is not None and wanted.get((row.revision, row.direction)) == step["sha256"]
-        if same and row.duration_ms is not None:
-            known[row.revision] = (row.duration_ms, row.run.target.label)
+    rows = steps.filter(run__in=read).order_by("run_id").values_list("run_id", "revision", "direction", "duration_ms")
+    for number, revision, direction, ms in rows:
+        files, label = read[number]
+        step = (revision, direction)
+        if ms is not None and step in wanted and files.get(step) == wanted[step]:
+            known[revision] = (ms, label)
     return known
+
+
+def _files(plan: Plan) -> dict[tuple[str, str], str]:
+    return {(step["revision"], step["direction"]): step["sha256"] for step in plan.steps}

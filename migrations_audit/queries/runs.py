@@ -231,7 +231,8 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
     stands, standing, found = ground.stands, ground.standing, ground.found
     buttons = _buttons(run, ground, user_id=user_id, now=now)
     silent, ending = attention.is_silent(run, now=now), workers.ending_with(run)
-    expected = durations.expected(run, ground.rehearsed.shown) if not run.is_terminal else None
+    shown = ground.rehearsed.shown
+    expected = durations.expected(run, shown, user_id=user_id) if not run.is_terminal else None
     return RunPage(
         run=run,
         plan=run.plan,
