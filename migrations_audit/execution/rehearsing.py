@@ -181,12 +181,12 @@ def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[
     plan, there = stage.rehearsal.plan, played.there
     graded = _grades(stage, played)
     room = _Room()
-    steps = [_shown(step, graded.get(step.revision), plan, room) for step in there.steps]
+    table = stage.rehearsal.run.target.project.version_table
+    steps = [_shown(step, graded.get(step.revision), plan, room, table) for step in there.steps]
     outcome, code, sentence = _verdict(stage, there)
     worst = grading.worst(item.grade for item in graded.values()) if there.came_to_its_end else None
     passed = outcome is Outcome.PASSED
     before, after = stage.copy.catalog.body, there.steps[-1].after if there.steps else {}
-    table = stage.rehearsal.run.target.project.version_table
     impact = impacts.read(places.url_of(stage.rehearsal.run.target), there)
     result = rehearsals.Result(
         outcome=outcome,
@@ -323,8 +323,9 @@ class _Room:
         return kept
 
 
-def _shown(step: Step, graded: grading.Graded | None, plan: Plan, room: _Room) -> dict[str, Any]:
+def _shown(step: Step, graded: grading.Graded | None, plan: Plan, room: _Room, version_table: str) -> dict[str, Any]:
     known = plan.step_for(step.revision) or {}
+    changes = [change for change in step.changes if not grading.is_of_table(change.key, version_table)]
     kept = room.take(step.statements)
     return {
         "revision": step.revision,
@@ -335,7 +336,7 @@ def _shown(step: Step, graded: grading.Graded | None, plan: Plan, room: _Room) -
         "autocommit_blocks": step.autocommit_blocks,
         "statements": kept,
         "more_statements": len(step.statements) - len(kept),
-        "changes": catalog.readable(step.changes[:MOST_CHANGES_SHOWN]),
+        "changes": catalog.readable(changes[:MOST_CHANGES_SHOWN]),
         "grade": graded.grade.value if graded else "",
         "reasons": list(graded.reasons) if graded else [],
     }

@@ -754,12 +754,15 @@ class Inspection:
         self._events = events
         self._seen: dict[str, set[tuple[str, ...]]] = {}
         self._looks = 0
+        self._begun = False  # COMMIT notes answers too, and env.py may commit before anything was asked
         self.wanted = bool(asked)
 
     def begin(self, connection: Any) -> None:
-        """Know all answers before the first step; nothing is told."""
-        if not self._seen:
+        """Know all answers before the project has its first connection; nothing is told, and no transaction stays open."""
+        if self.wanted and not self._begun:
+            self._begun = True
             self._ask(connection, {**self._of_statement, **self._of_step}, {})
+            connection.rollback()
 
     def after_statement(self, connection: Any, **facts: Any) -> None:
         self._looks += 1
@@ -826,6 +829,7 @@ class Watch:
         from sqlalchemy import event
         from sqlalchemy.engine import Engine
         from sqlalchemy.engine.default import DefaultDialect
+        from sqlalchemy.pool import Pool
 
         contexts: Any = MigrationContext
         dialects: Any = DefaultDialect
@@ -852,6 +856,9 @@ class Watch:
 
         contexts.run_migrations, contexts.autocommit_block = watched_run, watched_block
         dialects.do_commit = watched_commit
+        event.listen(
+            Pool, "connect", lambda connection, record: self._inspection.begin(connection)
+        )  # the guard's was first
         event.listen(Engine, "rollback", self._rolled_back)
         event.listen(Engine, "before_cursor_execute", self._statement_started)
         event.listen(Engine, "after_cursor_execute", self._statement_ended)
@@ -906,7 +913,6 @@ class Watch:
             revision, direction = self.remaining[0]
             self.step = {"position": self._position, "revision": revision, "direction": direction}
             before, began = self.told["statements"], time.monotonic()
-            self._inspect(context, self._inspection.begin)
             self._events.emit("step_started", **self.step)
             yield step  # Alembic comes back when the step's own transaction block is over, not when it fails
             self._inspect(context, functools.partial(self._inspection.after_step, **self.step))
