@@ -35,10 +35,12 @@ class Interrupted(PortalError):
 class Played:
     """``back`` holds, by revision, the step that took it back; ``stuck`` the pass that ended in it without taking it back.
 
-    ``no_way_back`` says why no way back was played at all; ``again`` is the plan once more after the way back.
+    ``no_way_back`` says why no way back was played at all; ``again`` is the plan once more after the way back. ``after`` is the
+    catalog that the plan left, with what env.py did behind its last step.
     """
 
     there: Pass
+    after: Mapping[str, str]
     back: Mapping[str, Step]
     stuck: Mapping[str, Pass]
     no_way_back: str
@@ -67,19 +69,20 @@ class Player:
         forward = self._planned()
         there, catalog = self._pass(forward, self.copy.catalog.body)
         if not there.came_to_its_end:
-            return Played(there, {}, {}, "The plan itself did not come to its end.", None)
+            return Played(there, catalog, {}, {}, "The plan itself did not come to its end.", None)
+        after = catalog = dict(copying.catalog_of(self.copy, self.application_name))
         try:
             way = self._way_back(forward)
         except PortalError as error:
-            return Played(there, {}, {}, error.message, None)
+            return Played(there, after, {}, {}, error.message, None)
         played, catalog = self._pass(way, catalog)
         back = {step.revision: step for step in played.steps if step.ended}
         if played.came_to_its_end:
             again, _ = self._pass(forward, catalog)
-            return Played(there, back, {}, "", again)
+            return Played(there, after, back, {}, "", again)
         if all(step.ended for step in played.steps):
-            return Played(there, back, {}, played.problem, None)
-        return Played(there, back, self._around(forward, played, back), "", None)
+            return Played(there, after, back, {}, played.problem, None)
+        return Played(there, after, back, self._around(forward, played, back), "", None)
 
     def _planned(self) -> types.Resolution:
         return types.Resolution(

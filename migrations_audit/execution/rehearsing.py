@@ -186,7 +186,6 @@ def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[
     outcome, code, sentence = _verdict(stage, there)
     worst = grading.worst(item.grade for item in graded.values()) if there.came_to_its_end else None
     passed = outcome is Outcome.PASSED
-    before, after = stage.copy.catalog.body, there.steps[-1].after if there.steps else {}
     impact = impacts.read(places.url_of(stage.rehearsal.run.target), there)
     result = rehearsals.Result(
         outcome=outcome,
@@ -198,7 +197,7 @@ def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[
         is_private=stage.scratch.private,
         observation=stage.look.observation,
         steps=steps,
-        delta=_delta(before, after, table) if passed else (),
+        delta=_delta(stage.copy.catalog.body, played.after, table) if passed else (),
         differences=stage.copy.differences,
         problems=stage.copy.problems,
         findings=_findings(stage, there, outcome, sentence, impact=impact, steps=steps),

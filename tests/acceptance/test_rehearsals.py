@@ -102,6 +102,33 @@ def test_what_the_copy_showed_is_what_the_run_must_have_made(
     assert {item.rehearsal_id for item in ended.approvals.all()} == {rehearsal.pk}
 
 
+def test_what_env_py_does_before_and_behind_the_steps_is_expected_too(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("by_env_py")
+    change(url, "CREATE TABLE stock (n int, old int)", "CREATE INDEX stock_n ON stock (n)")
+    before = 'connection.execute(text("CREATE SCHEMA IF NOT EXISTS app"))\nconnection.commit()'
+    behind = "        connection.execute(text('CREATE TABLE IF NOT EXISTS kept (id int)'))\n"
+    up = 'op.execute("DROP INDEX stock_n")\nop.execute("ALTER TABLE stock DROP old")'
+    place = portal.place(
+        url, [runnable.Script("r1", up)], env=runnable.env_with(runnable.INI_URL, before=before) + behind
+    )
+    run = portal.planned(place)
+    rehearsal = rehearsed(portal, place, run)
+    approved_and_started(place, run)
+
+    ended = portal.until(run.number, *ENDED)
+
+    assert (ended.state, ended.verdict) == ("applied", "verified"), ended.sentence
+    assert {f"{change['sign']} {change['key']}" for change in rehearsal.delta} == {
+        "+ schema app",
+        "+ table public.kept",
+        "+ column public.kept.id",
+        "- index public.stock_n",
+        "- column public.stock.old",
+    }
+
+
 def test_what_somebody_else_changes_during_a_run_contradicts_it(
     portal: Portal, make_target_database: MakeTargetDatabase
 ) -> None:

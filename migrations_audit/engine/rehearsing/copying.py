@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, LiteralString
@@ -42,6 +42,7 @@ SAFE_CREATEROLE: Final = 160_000
 """Before PostgreSQL 16 a role that may create roles may grant itself those that start programs on the server's host."""
 OWNERS_SETTINGS: Final = "-c search_path=pg_catalog,pg_temp -c statement_timeout=120000"
 CONNECT_TIMEOUT_S: Final = 5.0
+READ_TIMEOUT_S: Final = 60
 MAX_LIST_BYTES: Final = 32 * 1024**2
 _IS_MAPPING: Final = re.compile(rb"\d+; \d+ \d+ USER MAPPING ")
 
@@ -152,6 +153,17 @@ def relations(copy: Copy, scratch: Scratch) -> dict[str, str]:
     """The copy's relations by oid, before anything is played on it."""
     with _as_owner(scratch, copy.url.database) as owner:
         return inspection.relations_of(owner)
+
+
+def catalog_of(copy: Copy, application_name: str) -> Mapping[str, str]:
+    """What the copy's catalog is now, read as its target's is. Raises CannotRead and SchemaChanging."""
+    with (
+        session.connect(
+            copy.url, application_name=application_name, connect_timeout_s=CONNECT_TIMEOUT_S, deadline_s=READ_TIMEOUT_S
+        ) as connection,
+        session.snapshot(connection, statement_timeout_ms=READ_TIMEOUT_S * 1000),
+    ):
+        return catalog.read(connection).body
 
 
 def _role_of(source: TargetUrl, application_name: str) -> _Role:
