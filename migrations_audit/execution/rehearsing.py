@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from migrations_audit.actions import attempts, rehearsals
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import catalog, types
-from migrations_audit.engine.rehearsing import copying, grading
+from migrations_audit.engine.rehearsing import copying, grading, shortcomings
 from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch, Statement, Step
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import impacts, observing, places, planning, rehearsal_findings, scratches
@@ -26,23 +26,6 @@ from migrations_audit.states import Grade, Operation, Outcome
 logger = logging.getLogger(__name__)
 
 APPLICATION: Final = "opsportal/rehearsal"
-# What a copy cannot give, by SQLSTATE: rights of the target's role, extensions and languages of its server, its data directory.
-_OF_THE_COPY: Final = {
-    "42501": "the role that migrates has less rights on a copy than it may have on its target",
-    "0A000": "the server for copies does not have this feature or extension",
-    "58P01": "the server for copies lacks a file that this needs, of an extension for example",
-    "42704": "something that lives outside the database, a role or a type of an extension, is not on the copy",
-}
-OF_THE_RUNNER: Final = (
-    "wrong_target",
-    "wrong_identity",
-    "not_checked",
-    "settings_not_in_force",
-    "plan_differs",
-    "connection_failed",
-    "protocol",
-    "too_long",
-)
 MOST_STATEMENTS: Final = 2_000
 MOST_TEXT: Final = 1_000_000
 """Statements, and characters of them, that are kept of a whole rehearsal: a page shows them."""
@@ -232,9 +215,7 @@ def _verdict(stage: _Stage, there: Pass) -> tuple[Outcome, str, str]:
     plan, copy = stage.rehearsal.plan, stage.copy
     if not there.came_to_its_end:
         at = next((f" in {step.revision}" for step in there.steps if not step.ended), "")
-        because = _of_the_copy(there)
-        if copy.problems and not because:
-            because = "the copy is not like its target"
+        because = shortcomings.of_the_copy(there, copy.problems)
         if because:
             return (
                 Outcome.COULD_NOT_RUN,
@@ -272,7 +253,7 @@ def _grades(stage: _Stage, played: Played) -> dict[str, grading.Graded]:
             graded[step.revision] = grading.Graded(Grade.UNTESTED, (played.no_way_back,))
             continue
         stuck = played.stuck.get(step.revision)
-        if stuck is not None and (unclear := _of_the_copy(stuck)):
+        if stuck is not None and (unclear := shortcomings.of_the_copy(stuck, stage.copy.problems)):
             reason = f"Its downgrade did not come to its end on the copy, and {unclear}: {stuck.problem}"
             graded[step.revision] = grading.Graded(Grade.UNTESTED, (reason,))
             continue
@@ -283,25 +264,20 @@ def _grades(stage: _Stage, played: Played) -> dict[str, grading.Graded]:
             has_downgrade=known[step.revision]["has_downgrade"],
             version_table=table,
         )
-    return _not_again(graded, played.again)
+    return _not_again(graded, played.again, stage.copy.problems)
 
 
-def _not_again(graded: dict[str, grading.Graded], again: Pass | None) -> dict[str, grading.Graded]:
+def _not_again(
+    graded: dict[str, grading.Graded], again: Pass | None, problems: Sequence[str]
+) -> dict[str, grading.Graded]:
     """A revision that cannot be applied again after its downgrade was not taken back whole, unless only the copy was at fault."""
-    if again is None or again.came_to_its_end or _of_the_copy(again):
+    if again is None or again.came_to_its_end or shortcomings.of_the_copy(again, problems):
         return graded
     failed = next((step.revision for step in again.steps if not step.ended), "")
     if failed in graded:
         reason = f"Applied again after its downgrade, it failed on the copy: {again.problem}"
         graded[failed] = grading.worse(graded[failed], grading.Graded(Grade.LOSSY, (reason,)))
     return graded
-
-
-def _of_the_copy(ended: Pass) -> str:
-    """Why a pass that did not come to its end says nothing about the target, or nothing."""
-    if ended.code in OF_THE_RUNNER:
-        return "the copy could not be used as its target is"
-    return _OF_THE_COPY.get(ended.sqlstate, "")
 
 
 class _Room:

@@ -220,6 +220,24 @@ def test_a_plan_that_fails_on_the_copy_says_where_and_why(
     assert [step["ended"] for step in rehearsal.steps] == [True, False]
 
 
+def test_a_wrong_name_fails_the_plan_and_makes_a_downgrade_impossible(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("wrong_name")
+    change(url, "CREATE TABLE stock (n int)")
+    wrong = portal.place(url, [runnable.Script("r1", 'op.execute("DROP INDEX ix_nope")')])
+    failed = rehearsed(portal, wrong, portal.planned(wrong))
+    script = runnable.Script(
+        "r2", 'op.execute("CREATE INDEX stock_id ON stock (id)")', "r1", down='op.execute("DROP INDEX ix_nope")'
+    )
+    back = portal.place(make_target_database("wrong_way_back"), [*runnable.chain("stock"), script])
+
+    graded = rehearsed(portal, back, portal.planned(back))
+
+    assert failed.outcome == "failed", failed.sentence
+    assert [step["grade"] for step in graded.steps][-1] == "impossible", graded.steps
+
+
 def test_each_downgrade_is_graded_also_below_one_that_fails(
     portal: Portal, make_target_database: MakeTargetDatabase
 ) -> None:

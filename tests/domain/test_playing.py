@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from migrations_audit.engine.rehearsing import shortcomings
 from migrations_audit.engine.rehearsing.grading import Graded
 from migrations_audit.engine.rehearsing.types import Pass, Statement, Step
 from migrations_audit.engine.types import RunnerExit
@@ -42,14 +43,14 @@ def test_all_passes_together_have_one_limit(deadline_s: int, elapsed: float, lim
 def test_what_took_too_long_for_a_rehearsal_is_not_the_plans_failure() -> None:
     code, sentence = player(deadline_s=3_600, elapsed=901)._problem(exited("deadline"))
 
-    assert code in rehearsing.OF_THE_RUNNER
+    assert code in shortcomings.OF_THE_RUNNER
     assert "longer than a rehearsal may" in sentence
 
 
 def test_what_took_longer_than_the_environments_deadline_is() -> None:
     code, sentence = player(deadline_s=60, elapsed=61)._problem(exited("deadline"))
 
-    assert code not in rehearsing.OF_THE_RUNNER
+    assert code not in shortcomings.OF_THE_RUNNER
     assert "the environment's deadline" in sentence
 
 
@@ -69,7 +70,7 @@ def again(**ended: str) -> Pass:
 def test_a_revision_that_fails_the_second_time_was_not_taken_back_whole() -> None:
     known = {"r1": Graded(Grade.EXACT)}
 
-    found = rehearsing._not_again(dict(known), again(code="error", sqlstate="42P07"))
+    found = rehearsing._not_again(dict(known), again(code="error", sqlstate="42P07"), ())
 
     assert found["r1"].grade is Grade.LOSSY
     assert "Applied again after its downgrade" in found["r1"].reasons[0]
@@ -79,13 +80,13 @@ def test_a_revision_that_fails_the_second_time_was_not_taken_back_whole() -> Non
 def test_what_only_the_copy_could_not_do_again_changes_no_grade(ended: dict[str, str]) -> None:
     known = {"r1": Graded(Grade.EXACT)}
 
-    assert rehearsing._not_again(dict(known), again(**ended)) == known
+    assert rehearsing._not_again(dict(known), again(**ended), ()) == known
 
 
 def test_a_worse_grade_stays_when_the_upgrade_fails_because_nothing_was_taken_back() -> None:
     known = {"r1": Graded(Grade.IMPOSSIBLE, ("empty",))}
 
-    assert rehearsing._not_again(known, again(code="error"))["r1"].grade is Grade.IMPOSSIBLE
+    assert rehearsing._not_again(known, again(code="error"), ())["r1"].grade is Grade.IMPOSSIBLE
 
 
 def test_no_more_is_kept_of_the_statements_than_a_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
