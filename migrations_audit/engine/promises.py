@@ -11,7 +11,7 @@ from typing import Final
 
 from migrations_audit.engine.types import Catalog
 
-_NOT_STATEMENTS: Final = re.compile(r"(\$\w*\$).*?\1|--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
+_NOT_STATEMENTS: Final = re.compile(r"(\$\w*\$).*?\1|--[^\r\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
 _UNFORESEEABLE: Final = re.compile(
     r"\b(?:(?<!DELETE )(?<!UPDATE )CASCADE\s*(?:;|\Z)|DO\s+(?:LANGUAGE|\$)|(?:DROP|ALTER)\s+SCHEMA|SET\s+SCHEMA"
     r"|PARTITION\s+OF|pg_temp|ROLLBACK\s+TO)",
@@ -31,7 +31,7 @@ _TAKEN: Final = re.compile(
 
 def of_sql(sql: str, *, version_table: str) -> tuple[str, ...]:
     """The tables that ``sql`` makes and never names again in a DROP or RENAME. The version table is no promise."""
-    if _UNFORESEEABLE.search(re.sub(r"--[^\n]*|'(?:[^']|'')*'", " ", sql)):
+    if _UNFORESEEABLE.search(re.sub(r"--[^\r\n]*|'(?:[^']|'')*'", " ", sql)):
         return ()
     plain = _NOT_STATEMENTS.sub(" ", sql)
     taken = {_table(name) for found in _TAKEN.findall(plain) for name in re.findall(_NAME, found[0] or found[1])}

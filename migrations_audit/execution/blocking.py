@@ -24,7 +24,7 @@ POLL_S: Final = 0.05
 # Comments and quoted names are matched so that a quotation mark in them opens no literal. The server may have cut the end off.
 _PARTS: Final = re.compile(
     r"""(?isx)
-      (?P<comment> -- [^\n]* | /\* .*? (?: \*/ | \Z ) )
+      (?P<comment> -- [^\r\n]* | /\* .*? (?: \*/ | \Z ) )
     | (?P<name> " (?: [^"] | "" )* (?: " | \Z ) | \$ \d+ )
     | \b e ' (?: [^'\\] | \\. | '' )* (?: ' | \Z )
     | (?: \b [nbx] | \b u& )? ' (?: [^'] | '' )* (?: ' | \Z )

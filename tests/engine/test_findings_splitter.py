@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from migrations_audit.engine.findings import alembics_own, places, splitter
@@ -10,7 +12,8 @@ from migrations_audit.states import Engine
 
 
 def shown(sql: str, engine: Engine = Engine.POSTGRESQL) -> list[str]:
-    return [each.shown() for each in splitter.split(sql, engine=engine)]
+    """The statements as they are shown, without the digests of what stands in dollar quotes."""
+    return [re.sub(r" \([0-9a-f]{8}\)", "", each.shown()) for each in splitter.split(sql, engine=engine)]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,23 @@ def test_a_statement_knows_its_line_and_what_is_shown_holds_no_literal_and_is_sh
     assert (first.line, second.line) == (3, 5)
     assert "hunter2" not in second.shown()
     assert len(second.shown()) == 120 + len(" (01234567)")
+
+
+def test_two_statements_that_differ_in_dollar_quotes_are_not_shown_alike() -> None:
+    (one, other), (literal,) = (
+        splitter.split("DO $$ DROP TABLE a $$; DO $$ DROP TABLE b $$"),
+        splitter.split("SELECT 'secret'"),
+    )
+
+    assert one.shown() != other.shown()
+    assert literal.shown() == "SELECT '…'"
+
+
+@pytest.mark.parametrize(
+    ("engine", "count"), [(Engine.POSTGRESQL, 1), (Engine.MARIADB, 0), (Engine.MYSQL, 0), (Engine.SQLITE, 0)]
+)
+def test_a_carriage_return_ends_a_comment_of_postgresql_alone(engine: Engine, count: int) -> None:
+    assert len(splitter.split("-- harmless\rDROP TABLE users", engine=engine)) == count
 
 
 def test_two_long_statements_that_differ_only_at_their_end_are_not_shown_alike() -> None:

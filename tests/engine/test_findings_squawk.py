@@ -58,6 +58,22 @@ def test_a_rule_finds_with_our_severity_and_advice(code: str, sql: str) -> None:
     assert found.sentence.endswith(rules.BY_CODE[code].meaning)
 
 
+def test_what_it_finds_is_told_of_the_statement_at_that_place_and_not_of_the_first_in_its_line() -> None:
+    sql = (
+        'CREATE TABLE a (id int); CREATE INDEX i ON users ("ü"); DROP INDEX j;\n'
+        "-- a\rALTER TABLE\n  k RENAME TO l; CREATE INDEX m ON\nbig (x)"
+    )
+
+    found = squawk.of_sql(sql, place="x", in_transaction=True)
+
+    assert [(each.code, each.sentence.partition(":")[0], each.place) for each in found] == [
+        ("index_blocks", 'CREATE INDEX i ON users ("ü")', "x, line 1"),
+        ("index_blocks", "DROP INDEX j", "x, line 1"),
+        ("renames", "ALTER TABLE k RENAME TO l", "x, line 2"),
+        ("index_blocks", "CREATE INDEX m ON big (x)", "x, line 3"),
+    ]
+
+
 @pytest.mark.parametrize("sql", QUIET)
 def test_it_leaves_alone(sql: str) -> None:
     assert codes(sql) == []

@@ -40,6 +40,10 @@ TRIGGERS = [
     ("delete_without_where", "WITH gone AS (DELETE FROM orders RETURNING id) SELECT * FROM gone WHERE id = 1"),
     ("update_without_where", "UPDATE orders SET total = 0"),
     ("update_without_where", "UPDATE orders SET total = (SELECT 1 WHERE true)"),
+    ("update_without_where", "UPDATE orders SET total = round(total), paid = (SELECT max(p) FROM q WHERE q.id = 1)"),
+    ("update_without_where", "DO $$ BEGIN UPDATE orders SET s = CASE WHEN a THEN 1 ELSE 2 END; END $$"),
+    ("lint_could_not_run", f"DO $$ {'BEGIN ' * 101} DROP TABLE orders $$"),
+    ("drop_table", "-- harmless\rDROP TABLE orders"),
     ("update_without_where", "WITH q AS (SELECT 1) UPDATE orders AS o SET total = 0"),
     ("protection_removed", "ALTER TABLE orders DISABLE ROW LEVEL SECURITY"),
     ("protection_removed", "GRANT SELECT ON orders TO PUBLIC"),
@@ -75,6 +79,10 @@ QUIET = [
     ("delete_without_where", "CREATE TRIGGER t BEFORE DELETE ON orders EXECUTE FUNCTION f()"),
     ("delete_without_where", "GRANT DELETE ON orders TO clerk"),
     ("update_without_where", "UPDATE orders SET total = 0 WHERE id IN (SELECT 1)"),
+    ("update_without_where", "UPDATE orders SET total = round(total) WHERE id = 1"),
+    ("update_without_where", "UPDATE orders SET total = round(total) FROM (SELECT 1 AS id) q WHERE q.id = orders.id"),
+    ("update_without_where", "DO $$ BEGIN UPDATE o SET s = CASE WHEN a THEN 1 ELSE 2 END WHERE id = 3; END $$"),
+    ("delete_without_where", "DELETE FROM orders USING (SELECT 1 AS id) q WHERE orders.id = q.id"),
     ("update_without_where", "INSERT INTO o VALUES (1) ON CONFLICT (id) DO UPDATE SET a = 1"),
     ("update_without_where", "SELECT * FROM orders FOR UPDATE"),
     ("protection_removed", "ALTER TABLE orders ENABLE ROW LEVEL SECURITY; GRANT SELECT ON orders TO clerk"),
@@ -99,6 +107,16 @@ def test_a_rule_finds(code: str, sql: str) -> None:
 @pytest.mark.parametrize(("code", "sql"), QUIET)
 def test_a_rule_leaves_alone(code: str, sql: str) -> None:
     assert code not in codes(sql)
+
+
+def test_what_differs_in_dollar_quotes_is_told_in_another_sentence() -> None:
+    one, other = (
+        {each.sentence for each in statements.of_sql(sql, place="x", in_transaction=True)}
+        for sql in ("DO $$ BEGIN DROP TABLE a; END $$", "DO $$ BEGIN DROP TABLE b; END $$")
+    )
+
+    assert len(one) == len(other) == 2
+    assert not one & other
 
 
 def test_a_transaction_that_was_open_before_counts() -> None:

@@ -22,6 +22,7 @@ from migrations_audit.engine.types import Catalog
         ("INSERT INTO notes VALUES ('; CREATE TABLE d (id int)');", ()),
         ("CREATE TABLE alembic_version (version_num varchar(32));", ()),
         ("CREATE TABLE a (id int); DROP TABLE a;", ()),
+        ("CREATE TABLE a (id int);-- harmless\rDROP TABLE a;", ()),
         ("CREATE TABLE foo (id int); DROP TABLE public.foo;", ()),
         ("CREATE TABLE s.a (id int); ALTER TABLE s.a RENAME TO b;", ()),
         ("CREATE TABLE public.foo (id int); ALTER TABLE foo RENAME TO bar;", ()),

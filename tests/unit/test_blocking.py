@@ -17,6 +17,7 @@ from migrations_audit.execution import blocking
         (r"SELECT E'a\'b', U&'pin', x'1F'", "SELECT ?, ?, ?"),
         ("DO $$ pin $$; SELECT $a$ $$pin$$ $a$", "DO ?; SELECT ?"),
         ("SELECT 1 -- it's\n, 'pin'", "SELECT ? \n, ?"),
+        ("SELECT 1 -- it's\r, 'pin'", "SELECT ? \r, ?"),
         ("SELECT /* it's */ 'pin'", "SELECT  ?"),
         ("""SELECT "it's", 'pin' FROM "T1" WHERE a = $1""", """SELECT "it's", ? FROM "T1" WHERE a = $1"""),
         ("INSERT INTO notes VALUES ('cut by the ser", "INSERT INTO notes VALUES (?"),

@@ -16,6 +16,7 @@ CHANGES = [
     "TRUNCATE TABLE ONLY users",
     "COPY users (id) FROM STDIN",
     "-- why\nUPDATE users SET a = 1",
+    "-- why\rUPDATE users SET a = 1",
     "/* why; DROP */ UPDATE users SET a = 1",
     "WITH old AS (SELECT 1) UPDATE users SET a = 1",
     "WITH gone AS (DELETE FROM users RETURNING *) SELECT * FROM gone",

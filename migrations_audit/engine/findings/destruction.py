@@ -112,9 +112,9 @@ def changes_every_row(statement: Statement) -> Iterator[str]:
 
 
 def _own_words(tokens: Sequence[Token], depth: int) -> Iterator[str]:
-    """The words up to the parenthesis or semicolon that ends this part, those of inner parentheses left out."""
+    """The words up to the semicolon, or the parenthesis around it, that ends this part; those within inner ones left out."""
     for token in tokens:
-        if token.depth < depth or (token.depth == depth and token.text in (")", ";")):
+        if token.depth < depth or (token.depth == depth and token.text == ";"):
             return
         if token.depth == depth:
             yield token.word

@@ -20,6 +20,8 @@ _WORD: Final = re.compile(r"[^\W\d][\w$]*")
 _NUMBER: Final = re.compile(r"\d[\w.]*")
 _DOLLAR: Final = re.compile(r"\$(?:[^\W\d]\w*)?\$")
 _SPACE: Final = re.compile(r"\s+")
+_NEWLINE: Final = re.compile(r"\n")
+_LINE_END: Final = re.compile(r"[\r\n]")
 _PREFIXES: Final = ("E", "B", "X", "N", "U&")
 _EXECUTED_COMMENT: Final = re.compile(r"/\*M?!\d*")
 _PAIRS: Final = re.compile(r"::|:=|<=|>=|<>|!=|\|\|")
@@ -60,20 +62,29 @@ class Statement:
         return self.words[: len(words)] == words
 
     def shown(self, longest: int = 120) -> str:
-        """The statement on one line, without comments and with a mark for every literal.
+        """The statement on one line, without comments and with a mark for every literal, and a digest for one in dollar quotes.
 
         A longer one is cut and ends with the first signs of its digest, so that no two that differ are shown alike.
         """
         pieces = []
         for before, token in zip((None, *self.tokens), self.tokens, strict=False):
             touches = before is not None and (before.text in ("(", ".", "::") or token.text in (")", ",", ".", "::"))
-            pieces.append(
-                ("" if before is None or touches else " ") + (LITERAL if token.word == LITERAL else token.text)
-            )
+            pieces.append(("" if before is None or touches else " ") + _shown(token))
         whole = "".join(pieces)
         if len(whole) <= longest:
             return whole
-        return f"{whole[: longest - 1]}… ({hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:8]})"
+        return f"{whole[: longest - 1]}… ({_digest(whole)})"
+
+
+def _shown(token: Token) -> str:
+    """What stands in dollar quotes may be whole statements: no two of them may be shown alike."""
+    if token.word != LITERAL:
+        return token.text
+    return LITERAL if token.text == LITERAL else f"{LITERAL} ({_digest(token.text)})"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def split(sql: str, *, engine: Engine = Engine.POSTGRESQL) -> tuple[Statement, ...]:
@@ -182,8 +193,9 @@ def _piece(sql: str, place: int, *, mysql: bool, dollars: bool) -> tuple[str, in
     """The kind and the end of what begins at ``place``. An empty kind is passed over."""
     two, one = sql[place : place + 2], sql[place]
     if (two == "--" and not (mysql and sql[place + 2 : place + 3].strip())) or (mysql and one == "#"):
-        end = sql.find("\n", place)
-        return "comment", len(sql) if end < 0 else end
+        # PostgreSQL ends it at a carriage return too, and executes what follows.
+        ending = (_LINE_END if dollars else _NEWLINE).search(sql, place)
+        return "comment", ending.start() if ending else len(sql)
     if two == "/*":
         executed = _EXECUTED_COMMENT.match(sql, place) if mysql else None
         return ("", executed.end()) if executed else ("comment", _end_of_comment(sql, place, nests=dollars))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 import os
 import re
@@ -72,10 +74,11 @@ class _Unusable(Exception):
 
 @dataclass(frozen=True)
 class _Said:
-    """One thing that squawk found. ``line`` counts from 1."""
+    """One thing that squawk found. ``line`` counts from 1, ``column`` in bytes from 0; -1 where it did not say."""
 
     rule: str
     line: int
+    column: int
     message: str
 
 
@@ -149,7 +152,7 @@ def _ask(
             environment={"PATH": os.environ.get("PATH", os.defpath), "HOME": scratch, "NO_COLOR": "1"},
             timeout_s=timeout_s,
             folder=folder,
-            stdin=text.encode("utf-8", "replace"),
+            stdin=text.replace("\r", " ").encode("utf-8", "replace"),  # it counts lines by carriage returns too
             max_output_bytes=LONGEST_OUTPUT,
         )
     return _read(ended)
@@ -160,8 +163,11 @@ def _read(ended: bounded.Ended) -> tuple[_Said, ...]:
         raise _Unusable(f"It ended with code {ended.code}: {_shortened(ended.stderr) or 'it said nothing'}.")
     try:
         answer: Any = json.loads(ended.stdout)
-        said = tuple(_Said(str(each["rule_name"]), int(each["line"]) + 1, str(each["message"])) for each in answer)
-    except (ValueError, TypeError, KeyError) as error:
+        said = tuple(
+            _Said(str(each["rule_name"]), int(each["line"]) + 1, int(each.get("column", -1)), str(each["message"]))
+            for each in answer
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _Unusable("Its answer is not the list of findings that was expected.") from error
     if bool(said) != bool(ended.code):
         raise _Unusable("Its exit code and its answer contradict each other.")
@@ -169,13 +175,12 @@ def _read(ended: bounded.Ended) -> tuple[_Said, ...]:
 
 
 def _findings(said: Sequence[_Said], text: str, place: places.Place) -> Iterator[Finding]:
-    by_line = _by_line(text)
-    coded = [(CODES.get(each.rule, "lint_unnamed"), each) for each in said]
-    special = {each.line for code, each in coded if code in _SPECIAL}
-    for code, each in coded[:MOST_FINDINGS]:
-        if code == "constraint_blocks" and each.line in special:
+    known = _Statements(text)
+    coded = [(CODES.get(each.rule, "lint_unnamed"), each, known.of(each)) for each in said]
+    special = {(each.line, statement and statement.begin) for code, each, statement in coded if code in _SPECIAL}
+    for code, each, statement in coded[:MOST_FINDINGS]:
+        if code == "constraint_blocks" and (each.line, statement and statement.begin) in special:
             continue
-        statement = by_line.get(each.line)
         shown = f"{statement.shown()}: " if statement else ""
         words = rules.BY_CODE[code].meaning
         if code == "lint_unnamed":
@@ -185,24 +190,39 @@ def _findings(said: Sequence[_Said], text: str, place: places.Place) -> Iterator
         yield _could_not_run(f"It found {len(coded)} things; only the first {MOST_FINDINGS} are listed.")
 
 
-def _by_line(text: str) -> dict[int, Statement]:
-    """The first statement that reaches a line, by line."""
-    found: dict[int, Statement] = {}
-    line, counted_to = 1, 0
-    for statement in splitter.split(text):
-        line += text.count("\n", counted_to, statement.end)
-        counted_to = statement.end
-        for each in range(statement.line, line + 1):
-            found.setdefault(each, statement)
-    return found
+class _Statements:
+    """Finds the statement that something was said about: the one at its place, else the first that reaches its line."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = text.split("\n")
+        self._line_begins = [0, *itertools.accumulate(len(line) + 1 for line in self._lines)]
+        self._all = splitter.split(text)
+        self._begins = [each.begin for each in self._all]
+        self._by_line: dict[int, Statement] = {}
+        line, counted_to = 1, 0
+        for statement in self._all:
+            line += text.count("\n", counted_to, statement.end)
+            counted_to = statement.end
+            for each in range(statement.line, line + 1):
+                self._by_line.setdefault(each, statement)
+
+    def of(self, said: _Said) -> Statement | None:
+        """The statement, or None where nothing reaches that line."""
+        if 1 <= said.line <= len(self._lines) and said.column >= 0:
+            before = self._lines[said.line - 1].encode("utf-8", "replace")[: said.column].decode("utf-8", "ignore")
+            offset = self._line_begins[said.line - 1] + len(before)
+            place = bisect.bisect_right(self._begins, offset) - 1
+            if place >= 0 and offset < self._all[place].end:
+                return self._all[place]
+        return self._by_line.get(said.line)
 
 
 def _statements_of(wrong: Sequence[_Said], text: str) -> list[tuple[Statement, str]]:
     """The statements with an error of syntax, each with the first complaint, in order."""
-    by_line = _by_line(text)
+    known = _Statements(text)
     found: dict[int, tuple[Statement, str]] = {}
     for each in wrong:
-        statement = by_line.get(each.line)
+        statement = known.of(each)
         if statement is not None:
             found.setdefault(statement.begin, (statement, each.message))
     if not found:

@@ -33,6 +33,8 @@ _HAS_CONCURRENTLY: Final = (
 _OPENS: Final = (("BEGIN",), ("START", "TRANSACTION"))
 _ENDS: Final = (("COMMIT",), ("END",))
 _GIVES_UP: Final = (("ROLLBACK",), ("ABORT",))
+MOST_CUTS: Final = 100
+"""At how many words of one statement in a DO block another may begin."""
 _IN_BODY: Final = ("BEGIN", "THEN", "ELSE", "LOOP", "DECLARE")
 
 
@@ -72,17 +74,30 @@ def _codes_of(statement: Statement) -> Iterator[str]:
     if statement.starts("DO"):
         yield "do_block"
         codes = dict.fromkeys(code for inner in _inside(statement) for rule in _RULES for code in rule(inner))
+        if any(len(_cuts(inner)) > MOST_CUTS for token in statement.tokens for inner in _body(token)):
+            yield "lint_could_not_run"
     yield from codes
 
 
 def _inside(statement: Statement) -> Iterator[Statement]:
-    """The statements written plainly in a DO block, without the words of PL/pgSQL before them."""
+    """The statements written plainly in a DO block, with and without the words of PL/pgSQL that may stand before them.
+
+    Which of these words begins a statement is not asked: CASE has a THEN and an ELSE as well.
+    """
     for token in statement.tokens:
-        for inner in splitter.split(splitter.body_of(token)):
-            words = inner.words
-            begin = max((place + 1 for place, word in enumerate(words) if word in _IN_BODY), default=0)
-            if inner.tokens[begin:]:
-                yield Statement(inner.tokens[begin:], inner.line, inner.begin, inner.end)
+        for inner in _body(token):
+            for cut in _cuts(inner)[:MOST_CUTS]:
+                yield Statement(inner.tokens[cut:], inner.line, inner.begin, inner.end)
+
+
+def _body(token: splitter.Token) -> tuple[Statement, ...]:
+    return splitter.split(splitter.body_of(token))
+
+
+def _cuts(statement: Statement) -> list[int]:
+    """Where a statement within it may begin."""
+    behind = (place + 1 for place, word in enumerate(statement.words) if word in _IN_BODY)
+    return [place for place in (0, *behind) if place < len(statement.tokens)]
 
 
 def _of_transactions(

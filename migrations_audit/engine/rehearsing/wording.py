@@ -12,7 +12,7 @@ from typing import Final
 # Matched together, so that a mark inside one of them opens none of the others.
 _PIECES: Final = re.compile(
     r"""(?sx)
-      (?P<comment> --[^\n]* | /\*.*?(?:\*/|\Z) )
+      (?P<comment> --[^\r\n]* | /\*.*?(?:\*/|\Z) )
     | (?P<name> "(?:[^"]|"")*" )
     | (?P<literal> \b[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' )
     | (?P<tag> \$(?:[^\W\d]\w*)?\$ ) (?P<body> .*? ) (?P=tag)
