@@ -12,11 +12,13 @@ from typing import Any, Final
 from migrations_audit import severities
 from migrations_audit.engine.findings import finding, squawk, statements
 from migrations_audit.engine.findings.finding import Finding
+from migrations_audit.engine.rehearsing import unsaid
 from migrations_audit.engine.rehearsing.forecast import LONG_S
 from migrations_audit.engine.rehearsing.types import Pass, Step
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.states import Grade
 
+MOST: Final = 300
 _BLOCKING: Final = ("AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock")
 _USES_ROWS: Final = re.compile(
     r"\s*(?:WITH\b|INSERT\b.*\bSELECT\b|UPDATE\b|DELETE\b|MERGE\b|SELECT\b.*\bFROM\b)", re.IGNORECASE | re.DOTALL
@@ -49,9 +51,26 @@ def of_rehearsal(
     found += _unread(run, there, impact)
     if differs:
         found.append(finding.of("copy_differs", run.target.label, "The copy was not like its target in everything."))
-    if not plan.sql:
-        found += _of_executed(run, there, paths)
-    return severities.worst_first(each.as_dict() for each in found)
+    found += _of_executed(run, unsaid.besides(there, plan.sql), paths)
+    found += _of_delta(run, plan, there, found)
+    return _limited(severities.worst_first(each.as_dict() for each in found), run)
+
+
+def _of_delta(run: MigrationRun, plan: Plan, there: Pass, found: Sequence[Finding]) -> Iterator[Finding]:
+    """What is gone though no rule found it dropped: a rule reads words, and the catalog is what came of them."""
+    told = [(each["code"], each["place"], each["sentence"]) for each in plan.findings]
+    told += [(each.code, each.place, each.sentence) for each in found]
+    paths = {step["revision"]: step["path"] for step in plan.steps}
+    for step in there.steps:
+        place = paths.get(step.revision, step.revision)
+        yield from unsaid.drops(step, place, told, version_table=run.target.project.version_table)
+
+
+def _limited(found: list[dict[str, Any]], run: MigrationRun) -> list[dict[str, Any]]:
+    if len(found) <= MOST:
+        return found
+    sentence = f"There are more findings than a rehearsal keeps. The worst {MOST} are listed: split the plan."
+    return [finding.of("lint_could_not_run", run.target.label, sentence).as_dict(), *found[:MOST]]
 
 
 def of_outcome(run: MigrationRun, *, failed: bool, sentence: str) -> list[dict[str, Any]]:
@@ -131,7 +150,7 @@ def _unread(run: MigrationRun, there: Pass, impact: Mapping[str, Any]) -> Iterat
 
 
 def _of_executed(run: MigrationRun, there: Pass, paths: Mapping[str, str]) -> Iterator[Finding]:
-    """The rules about SQL, applied to what was executed: offline mode gave none."""
+    """The rules about SQL, applied to what was executed and stands in no SQL that offline mode gave."""
     table = run.target.project.version_table
     for step in there.steps:
         sql = ";\n".join(_PLACEHOLDER.sub("NULL", text) for text in _changing(step))

@@ -306,6 +306,30 @@ op.execute("UPDATE entries SET note = trim(note)")
     assert worst["held_by"] == 1
 
 
+def test_a_script_that_drops_only_where_it_does_not_write_its_sql_is_caught(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("two_faces")
+    change(url, "CREATE TABLE users (id int)", "CREATE TABLE orders (id int)")
+    up = """
+from alembic import context
+op.execute("ALTER TABLE orders ADD COLUMN mail text")
+if not context.is_offline_mode():
+    op.execute("DROP TABLE users")
+"""
+    place = portal.place(url, [runnable.Script("r1", up)])
+    run = portal.planned(place)
+
+    rehearsal = rehearsed(portal, place, run)
+
+    assert run.plan is not None
+    assert "DROP TABLE users" not in run.plan.sql
+    assert "ADD COLUMN mail" in run.plan.sql
+    assert [each["sentence"].partition(":")[0] for each in rehearsal.findings if each["severity"] == "error"] == [
+        "DROP TABLE users"
+    ]
+
+
 def test_without_sql_from_offline_mode_the_rules_read_what_was_executed(
     portal: Portal, make_target_database: MakeTargetDatabase
 ) -> None:

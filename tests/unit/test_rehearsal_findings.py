@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from migrations_audit.engine import catalog
 from migrations_audit.engine.rehearsing.types import Lock, Pass, Statement, Step
 from migrations_audit.execution import rehearsal_findings
 from migrations_audit.models import Environment, MigrationRun, Plan, Project, Target
@@ -18,14 +19,17 @@ REWRITING = Statement(
 
 def findings_of(statement: Statement, impact: dict[str, Any]) -> dict[str, str]:
     """The sentences of a plan of this one statement, by code."""
+    found = played(Step("002", "upgrade", [statement]), impact, sql=f"{statement.text};")
+    return {each["code"]: each["sentence"] for each in found}
+
+
+def played(step: Step, impact: dict[str, Any], *, sql: str) -> list[dict[str, Any]]:
     environment = Environment(slug="production", rewrite_limit_mb=20, lock_limit_ms=1000)
     target = Target(project=Project(slug="ledger"), environment=environment, slug="main")
-    plan = Plan(steps=[{"revision": "002", "path": "versions/002.py"}], sql="-- read elsewhere")
-    there = Pass(steps=(Step("002", "upgrade", [statement]),))
-    found = rehearsal_findings.of_rehearsal(
-        MigrationRun(target=target), plan, there, impact=impact, differs=False, reasons={}
+    plan = Plan(steps=[{"revision": "002", "path": "versions/002.py"}], sql=sql)
+    return rehearsal_findings.of_rehearsal(
+        MigrationRun(target=target), plan, Pass(steps=(step,)), impact=impact, differs=False, reasons={}
     )
-    return {each["code"]: each["sentence"] for each in found}
 
 
 def relation(megabytes: int) -> dict[str, Any]:
@@ -55,3 +59,31 @@ def test_a_target_that_did_not_tell_its_sizes_is_a_finding_and_no_pass() -> None
 
 def test_without_a_lock_nothing_was_to_be_asked() -> None:
     assert findings_of(Statement("CREATE TABLE fresh (id int)"), {"problem": "It did not answer."}) == {}
+
+
+def test_what_is_executed_and_stands_in_no_sql_of_the_plan_is_read_too() -> None:
+    step = Step("002", "upgrade", [Statement("SELECT 1"), Statement("DROP TABLE entries")])
+
+    (found,) = played(step, SEEN, sql="SELECT 1;")
+
+    assert (found["code"], found["severity"]) == ("drop_table", "error")
+    assert found["place"].startswith("versions/002.py, as executed on a copy")
+
+
+def test_what_is_gone_though_no_statement_says_so_is_named() -> None:
+    changes = catalog.diff({"table public.entries": "table"}, {})
+    statement = Statement("DO $$ BEGIN EXECUTE 'DROP ' || 'TABLE entries'; END $$")
+
+    found = played(Step("002", "upgrade", [statement], changes=changes), SEEN, sql=f"{statement.text};")
+
+    assert [each["code"] for each in found] == ["drop_table"]
+    assert "left no table public.entries on the copy" in found[0]["sentence"]
+
+
+def test_no_more_findings_are_kept_than_of_a_plan() -> None:
+    step = Step("002", "upgrade", [Statement(f"DROP TABLE t{number}") for number in range(400)])
+
+    found = played(step, SEEN, sql="")
+
+    assert len(found) == rehearsal_findings.MOST + 1
+    assert found[0]["code"] == "lint_could_not_run"

@@ -1,0 +1,113 @@
+"""What was done on a copy and stands in no SQL of the plan: a script may do something else where it only writes its SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from migrations_audit.engine import catalog
+from migrations_audit.engine.findings import finding, places, splitter
+from migrations_audit.engine.findings.finding import Finding
+from migrations_audit.engine.findings.splitter import LITERAL, Token
+from migrations_audit.engine.rehearsing.grading import is_of_table
+from migrations_audit.engine.rehearsing.types import Pass, Step
+from migrations_audit.engine.types import Change
+
+LONGEST_TEXT: Final = 4_000
+"""So much of a statement does the runner tell at most."""
+_VALUE: Final = re.compile(rf"% \( \w+ \) S\b|% S\b|\$ {LITERAL}|\$ \d+")
+"""Where a driver puts a value, with blanks between the words. Offline mode writes the value itself there."""
+_CAST: Final = re.compile(rf"{LITERAL} :: \w+")
+_MOVES: Final = re.compile(r"\bRENAME\b|\bSET\s+SCHEMA\b", re.IGNORECASE)
+
+
+def besides(there: Pass, sql: str) -> Pass:
+    """The same pass with only those of its statements that are not in ``sql``."""
+    planned = _Planned(sql)
+    steps = (
+        replace(step, statements=[each for each in step.statements if not planned.holds(each.text)])
+        for step in there.steps
+    )
+    return replace(there, steps=tuple(steps)) if sql else there
+
+
+class _Planned:
+    """The statements of a plan's SQL, to be found again as a driver was given them."""
+
+    def __init__(self, sql: str) -> None:
+        statements = splitter.split(sql)
+        self._exact = {_shape(each.tokens) for each in statements}
+        self._without_values = {_without_values(each.tokens) for each in statements}
+
+    def holds(self, text: str) -> bool:
+        """Whether all of an executed text was planned. Of one that was cut off the last statement needs only to begin alike."""
+        found = [each.tokens for each in splitter.split(text.replace("%%", "%"))]
+        cut = [found.pop()[:-1]] if len(text) >= LONGEST_TEXT and found else []
+        return all(shape in known for shape, known in map(self._shape_and_known, found)) and all(
+            any(each.startswith(shape) for each in known) for shape, known in map(self._shape_and_known, cut)
+        )
+
+    def _shape_and_known(self, tokens: Sequence[Token]) -> tuple[str, set[str]]:
+        exact = _shape(tokens)
+        return (_without_values(tokens), self._without_values) if _VALUE.search(exact) else (exact, self._exact)
+
+
+def _shape(tokens: Sequence[Token]) -> str:
+    """A statement without blanks, comments and what stands in plain literals."""
+    return " ".join(_text(token) for token in tokens)
+
+
+def _without_values(tokens: Sequence[Token]) -> str:
+    """The same without numbers, the marks of a driver for values, and its casts."""
+    words = (
+        LITERAL if token.word[:1].isdigit() or token.word in ("TRUE", "FALSE", "NULL") else _text(token)
+        for token in tokens
+    )
+    return _CAST.sub(LITERAL, _VALUE.sub(LITERAL, " ".join(words)))
+
+
+def _text(token: Token) -> str:
+    return token.text if token.word == LITERAL else token.word
+
+
+def drops(step: Step, place: str, findings: Iterable[tuple[str, str, str]], *, version_table: str) -> Iterator[Finding]:
+    """The tables and columns that were gone after a step, where no finding names them: code, place and sentence of each."""
+    here = [(code, sentence) for code, where, sentence in findings if where.startswith((place, places.WHOLE))]
+    said = {code: _words(sentence for each, sentence in here if each == code) for code, _ in here}
+    moves = [_words([each.text]) for each in step.statements if _MOVES.search(each.text)]
+    gone = [each for each in step.changes if each.sign == "-" and not is_of_table(each.key, version_table)]
+    tables = {_name(each) for each in gone if _is_table(each)}
+    for change in gone:
+        name = _name(change)
+        schema, own = catalog.names(name)[0].casefold(), catalog.names(name)[-1].casefold()
+        if _is_table(change):
+            code, beside = "drop_table", [each for each in step.changes if each.sign == "+" and _is_table(each)]
+            with_another = change.before.partition("child of ")[2].partition(", ")[0] in tables
+        elif change.key.startswith("column "):
+            table = catalog.table_of(name)
+            code, with_another = "drop_column", table in tables
+            beside = [each for each in step.changes if each.sign == "+" and each.key.startswith(f"column {table}.")]
+        else:
+            continue
+        news = {catalog.names(_name(each))[-1].casefold() for each in beside}
+        is_moved = any(own in words and news & words for words in moves)
+        is_said = own in said.get(code, ()) or (code == "drop_table" and schema in said.get("drop_schema", ()))
+        if not (with_another or is_moved or is_said):
+            sentence = (
+                f"{step.revision} left no {change.key} on the copy, and no SQL that was read says that it is dropped."
+            )
+            yield finding.of(code, f"{place}, as executed on a copy", sentence)
+
+
+def _is_table(change: Change) -> bool:
+    return change.key.startswith(("table ", "foreign table "))
+
+
+def _name(change: Change) -> str:
+    return change.key.removeprefix("foreign ").partition(" ")[2]
+
+
+def _words(texts: Iterable[str]) -> frozenset[str]:
+    return frozenset(word for text in texts for word in re.findall(r"[\w$]+", text.casefold()))
