@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from migrations_audit.engine import impact
-from migrations_audit.engine.rehearsing import forecast
+from migrations_audit.engine.rehearsing import forecast, grading
 from migrations_audit.engine.rehearsing.types import Pass
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
@@ -17,8 +17,11 @@ MOST_RELATIONS = 500
 LONGEST_QUERY = 2_000
 
 
-def read(url: TargetUrl, there: Pass) -> dict[str, Any]:
-    """The target as it is now for the relations that the plan locks, and the forecast, worst first. A failure is told there."""
+def read(url: TargetUrl, there: Pass, *, version_table: str) -> dict[str, Any]:
+    """The target as it is now for the relations that the plan locks, and the forecast, worst first. A failure is told there.
+
+    That Alembic writes its own rows is no forecast.
+    """
     names = sorted({lock.relation for step in there.steps for each in step.statements for lock in each.locks})
     try:
         found = impact.read(url, names=names, application_name=APPLICATION).as_dict()
@@ -26,6 +29,10 @@ def read(url: TargetUrl, there: Pass) -> dict[str, Any]:
         found = impact.Impact(problem=error.message).as_dict()
     for row in (*found["holders"], *found["long"]):
         row["query"] = shape(row["query"])[:LONGEST_QUERY]
-    entries = forecast.forecast(there.steps, found)
+    entries = [
+        entry
+        for entry in forecast.forecast(there.steps, found)
+        if entry.mode != "RowExclusiveLock" or not grading.is_of_table(f"table {entry.relation}", version_table)
+    ]
     found["relations"] = found["relations"][:MOST_RELATIONS]
     return {**found, "forecast": [entry.as_dict() for entry in entries[:MOST_ENTRIES]]}

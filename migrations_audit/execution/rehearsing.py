@@ -169,7 +169,7 @@ def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[
     outcome, code, sentence = _verdict(stage, there)
     worst = grading.worst(item.grade for item in graded.values()) if there.came_to_its_end else None
     passed = outcome is Outcome.PASSED
-    impact = impacts.read(places.url_of(stage.rehearsal.run.target), there)
+    impact = impacts.read(places.url_of(stage.rehearsal.run.target), there, version_table=table)
     result = rehearsals.Result(
         outcome=outcome,
         code=code,

@@ -706,6 +706,10 @@ class Guard:
         waited_ms = self._take_lock(connection, settle=lambda: None)  # a step's transaction may be open
         self._events.emit("lock_taken", waited_ms=waited_ms)
 
+    def is_idle(self, connection: Any) -> bool:
+        """Whether a statement that just ended in this session left no transaction open."""
+        return bool(self._server.idle(connection))
+
     def _take_lock(self, connection: Any, *, settle: Callable[[], None]) -> int:
         began, told = time.monotonic(), 0.0
         while not self._server.try_lock(connection):
@@ -964,7 +968,10 @@ class Watch:
     def _statement_ended(self, conn: Any, cursor: Any, *_: Any) -> None:
         if self.step:
             ms = round((time.monotonic() - self._began) * 1000)
-            self._tell("statement_ended", **self._statement, ms=ms, rowcount=getattr(cursor, "rowcount", -1))
+            facts: Facts = {**self._statement, "ms": ms, "rowcount": getattr(cursor, "rowcount", -1)}
+            if self._inspection.wanted:  # before any question opens a transaction of its own
+                facts["idle"] = self._guard.is_idle(inner(conn.connection))
+            self._tell("statement_ended", **facts)
             if self._inspection.wanted:
                 self._inspection.after_statement(inner(conn.connection), **self.step, **self._statement)
 

@@ -85,6 +85,7 @@ WEIGHTS = {
     3: ("warn", "locked", "blocks writes"),
     2: ("dim", "question", "not seen"),
 }
+BLOCKS_ROWS = ("warn", "locked", "blocks rows")
 MARKS = {"passed": "check", "current": "play", "stopped": "cross", "doubtful": "question", "ahead": "dashed"}
 ATTENTION = {
     "outcome_unknown": ("bad", "question"),
@@ -166,7 +167,8 @@ def grade_chip(grade: str) -> SafeString:
 @register.simple_tag
 def weight_chip(entry: Mapping[str, Any]) -> SafeString:
     """What a lock keeps others from."""
-    tone, shape, words = WEIGHTS.get(entry["weight"][0], ("calm", "check", "blocks none"))
+    known = WEIGHTS.get(entry["weight"][0], ("calm", "check", "blocks none"))
+    tone, shape, words = BLOCKS_ROWS if entry["mode"] == "RowExclusiveLock" else known
     return _chip(tone, shape, f"{words}, rewrites" if entry["rewritten"] else words)
 
 

@@ -16,8 +16,8 @@ from migrations_audit.execution import impacts
 URL = TargetUrl(driver="", host="db.example", port=5432, database="market", user="migrator", password="swordfish")
 
 
-def played(*relations: str) -> Pass:
-    locks = [Lock("AccessExclusiveLock", name) for name in relations]
+def played(*relations: str, mode: str = "AccessExclusiveLock") -> Pass:
+    locks = [Lock(mode, name) for name in relations]
     return Pass((Step("r1", "upgrade", [Statement("ALTER TABLE a ADD b int", locks=locks)]),))
 
 
@@ -41,7 +41,7 @@ def size(name: str) -> dict[str, Any]:
 def test_each_locked_relation_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answers(monkeypatch, Impact())
 
-    impacts.read(URL, played("public.b", "public.a", "public.b"))
+    impacts.read(URL, played("public.b", "public.a", "public.b"), version_table="alembic_version")
 
     assert asked == [["public.a", "public.b"]]
 
@@ -49,7 +49,7 @@ def test_each_locked_relation_is_asked_for_once(monkeypatch: pytest.MonkeyPatch)
 def test_a_target_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, CannotRead("db.example does not answer."))
 
-    found = impacts.read(URL, played("public.a"))
+    found = impacts.read(URL, played("public.a"), version_table="alembic_version")
 
     assert (found["problem"], found["forecast"]) == ("db.example does not answer.", [])
 
@@ -62,7 +62,7 @@ def test_queries_of_others_are_kept_without_their_values_and_not_whole(monkeypat
     }
     answers(monkeypatch, Impact(relations=[size("public.a")], holders=[dict(row)], long=[dict(row)]))
 
-    found = impacts.read(URL, played("public.a"))
+    found = impacts.read(URL, played("public.a"), version_table="alembic_version")
 
     for each in (*found["holders"], *found["long"]):
         assert "eve@example.com" not in each["query"]
@@ -73,7 +73,16 @@ def test_no_more_is_kept_than_a_page_shows(monkeypatch: pytest.MonkeyPatch) -> N
     names = [f"public.t{number}" for number in range(1_000)]
     answers(monkeypatch, Impact(relations=[size(name) for name in names]))
 
-    found = impacts.read(URL, played(*names))
+    found = impacts.read(URL, played(*names), version_table="alembic_version")
 
     assert len(found["forecast"]) == impacts.MOST_ENTRIES
     assert len(found["relations"]) == impacts.MOST_RELATIONS
+
+
+def test_that_alembic_writes_its_own_rows_is_no_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, Impact(relations=[size("public.alembic_version"), size("public.a")]))
+    there = played("public.alembic_version", "public.a", mode="RowExclusiveLock")
+
+    found = impacts.read(URL, there, version_table="alembic_version")
+
+    assert [entry["relation"] for entry in found["forecast"]] == ["public.a"]

@@ -204,6 +204,45 @@ def test_an_autocommit_block_is_looked_at_and_its_end_is_where_it_was(tmp_path: 
     assert seen.catalog == body(target)
 
 
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_connection_in_autocommit_is_seen_though_alembic_opened_no_block(
+    tmp_path: Path, target: Target, driver: str
+) -> None:
+    up = (
+        "import sqlalchemy\n"
+        'op.execute("ALTER TABLE big ADD a int")\n'
+        'beside = op.get_bind().engine.connect().execution_options(isolation_level="AUTOCOMMIT")\n'
+        'beside.execute(sqlalchemy.text("ALTER TABLE gone ADD a int"))\n'
+        "beside.close()"
+    )
+    folder = runnable.write(tmp_path, [runnable.Script("r1", up)])
+
+    seen = inspected(folder, target, "r1", driver=driver)
+
+    assert (seen.played.problem, seen.played.uninspected) == ("", "")
+    told = {each.text: each.in_autocommit for each in seen.played.steps[0].statements}
+    assert told["ALTER TABLE big ADD a int"] is False
+    assert told["ALTER TABLE gone ADD a int"] is True
+
+
+def test_locks_of_views_and_sequences_are_seen_too(tmp_path: Path, make_target_database: MakeTargetDatabase) -> None:
+    target = Target(make_target_database("views"))
+    target.execute("CREATE TABLE big (id int)")
+    target.execute("CREATE VIEW v AS SELECT id FROM big")
+    target.execute("CREATE SEQUENCE s")
+    with psycopg.connect(target.url, autocommit=True) as owner:
+        inspection.install(owner)
+    up = 'op.execute("ALTER SEQUENCE s INCREMENT 5")\nop.execute("DROP VIEW v")'
+    folder = runnable.write(tmp_path, [runnable.Script("r1", up)])
+
+    seen = inspected(folder, target, "r1")
+
+    first, second = seen.played.steps[0].statements[:2]
+    assert "public.s" in {lock.relation for lock in first.locks}
+    assert ("AccessExclusiveLock", "public.v") in {(lock.mode, lock.relation) for lock in second.locks}
+    assert first.rewrites == []
+
+
 def test_a_failing_statement_ends_it_as_without_looking(tmp_path: Path, target: Target) -> None:
     folder = runnable.write(
         tmp_path, [runnable.Script("r1", 'op.execute("CREATE TABLE half (id int)")\nop.execute("SELECT 1/0")')]

@@ -120,10 +120,19 @@ def test_only_the_strongest_lock_of_a_statement_counts() -> None:
     assert entry.mode == "AccessExclusiveLock"
 
 
-def test_reads_and_plain_writes_are_no_forecast() -> None:
-    statements = [locks("AccessShareLock", "public.a"), locks("RowExclusiveLock", "public.a")]
+def test_reads_are_no_forecast() -> None:
+    assert told(locks("AccessShareLock", "public.a"), relations=[size("public.a")]) == []
 
-    assert told(*statements, relations=[size("public.a")]) == []
+
+def test_of_a_write_it_is_told_that_its_rows_are_held() -> None:
+    found = told(
+        locks("ShareUpdateExclusiveLock", "public.b"),
+        locks("RowExclusiveLock", "public.a", text="UPDATE a SET b = 1"),
+        relations=[size("public.a"), size("public.b")],
+    )
+
+    assert [entry.relation for entry in found] == ["public.a", "public.b"]
+    assert "rows that it changes cannot be written by others until the transaction ends" in found[0].sentence
 
 
 def test_a_statement_outside_a_transaction_says_that_its_locks_were_gone() -> None:

@@ -15,6 +15,7 @@ _BLOCKS: Final = {
     "ExclusiveLock": (3, "nothing writes it"),
     "ShareRowExclusiveLock": (3, "nothing writes it"),
     "ShareLock": (3, "nothing writes it"),
+    "RowExclusiveLock": (2, "rows that it changes cannot be written by others"),
     "ShareUpdateExclusiveLock": (1, "reads and writes go on"),
 }
 """By mode, how bad it is and what others cannot do meanwhile. The modes that are not here hold up nobody but other DDL.

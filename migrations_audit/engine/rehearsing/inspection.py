@@ -32,7 +32,7 @@ _LOCKS: Final = """
 _RELATIONS: Final = r"""
     SELECT c.oid::text, format('%I.%I', n.nspname, c.relname), c.relkind::text, coalesce(pg_relation_filenode(c.oid), 0)::text
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p', 'm')
+     WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S')
        AND n.nspname NOT LIKE 'pg\_%' AND n.nspname NOT IN ('information_schema', 'opsportal')
 """
 
@@ -153,6 +153,8 @@ class Follower:
     def _statement_ended(self, event: dict[str, Any]) -> None:
         if (statement := self._statement()) is not None:
             statement.ms, statement.rowcount = event["ms"], event["rowcount"]
+            # env.py may put the whole connection into AUTOCOMMIT, without any block of Alembic's.
+            statement.in_autocommit = statement.in_autocommit or event.get("idle", False)
 
     def _statement_failed(self, _: dict[str, Any]) -> None:
         if (statement := self._statement()) is not None:
