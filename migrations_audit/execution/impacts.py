@@ -17,7 +17,7 @@ MOST_RELATIONS = 500
 LONGEST_QUERY = 2_000
 
 
-def read(url: TargetUrl, there: Pass, *, version_table: str) -> dict[str, Any]:
+def read(url: TargetUrl, there: Pass, *, version_table: str = "") -> dict[str, Any]:
     """The target as it is now for the relations that the plan locks, and the forecast, worst first. A failure is told there.
 
     That Alembic writes its own rows is no forecast.
