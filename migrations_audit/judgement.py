@@ -309,7 +309,7 @@ def _reference_check(facts: Facts) -> list[Check]:
 
 
 def _rehearsal_check(facts: Facts) -> list[Check]:
-    """What the revisions made of a copy they must have made of the target, and nothing else may have changed meanwhile."""
+    """What the revisions made of a copy they must have made of the target, and nothing else of what is compared changed meanwhile."""
     if not facts.rehearsal:
         return []
     differing = facts.rehearsal_differences
@@ -317,8 +317,8 @@ def _rehearsal_check(facts: Facts) -> list[Check]:
     return [
         Check(
             "as rehearsed",
-            f"the {facts.rehearsed_objects} changes of {facts.rehearsal}, and nothing else",
-            f"{'; '.join(differing[:3])}{more}" if differing else "all of them, and nothing else",
+            f"the {facts.rehearsed_objects} changes of {facts.rehearsal}, and nothing else of what is compared",
+            f"{'; '.join(differing[:3])}{more}" if differing else "all of them, and nothing else of what is compared",
             Outcome.FAILED if differing else Outcome.PASSED,
             differing,
         )

@@ -19,6 +19,10 @@ from migrations_audit.models.clock import database_now
 from migrations_audit.states import TargetStatus
 
 
+MOST_LINES = 500
+"""Of the detail of one check: a page shows all of them, and an export holds them."""
+
+
 @dataclass(frozen=True)
 class Read:
     """What a worker read, or why it could not. Of the facts, enrolment looks at the portal's ``marker``, the ``address`` and
@@ -163,8 +167,13 @@ def store_checks(
             expected=check.expected,
             observed=check.observed,
             outcome=check.outcome.value,
-            detail=list(check.detail),
+            detail=_bounded(check.detail),
             observation=observation,
         )
         for check in checks
     )
+
+
+def _bounded(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - MOST_LINES
+    return [*lines[:MOST_LINES], f"and {more} more"] if more > 0 else list(lines)

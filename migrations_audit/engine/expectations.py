@@ -25,7 +25,7 @@ def differences(
 
     ``by_definition``: two servers of one major version write definitions alike, so that these are compared as well.
     """
-    found = [line for change in delta if (line := _broken(change, after, by_definition=by_definition))]
+    found = [line for change in delta if (line := _broken(change, before, after, by_definition=by_definition))]
     expected = {change["key"] for change in delta}
     found += [
         f"{change} was not expected"
@@ -91,7 +91,9 @@ def _without_schema(key: str) -> tuple[str, ...]:
     return (kind, *catalog.names(key.removeprefix(kind))[1:]) if kind else ()
 
 
-def _broken(change: Mapping[str, str], after: Mapping[str, str], *, by_definition: bool) -> str:
+def _broken(
+    change: Mapping[str, str], before: Mapping[str, str], after: Mapping[str, str], *, by_definition: bool
+) -> str:
     key = change["key"]
     if change["sign"] == "-":
         return f"{key} is still there" if key in after else ""
@@ -99,6 +101,8 @@ def _broken(change: Mapping[str, str], after: Mapping[str, str], *, by_definitio
         return f"{key} is absent"
     if by_definition and not key.startswith(_BY_PRESENCE) and after[key] != change["after"]:
         return f"{key} differs: expected {_short(change['after'])}, found {_short(after[key])}"
+    if change["sign"] == "~" and before.get(key) == after[key]:
+        return f"{key} is unchanged"
     return ""
 
 

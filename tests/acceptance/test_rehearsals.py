@@ -97,7 +97,7 @@ def test_what_the_copy_showed_is_what_the_run_must_have_made(
 
     assert (ended.state, ended.verdict) == ("applied", "verified"), ended.sentence
     check = ended.evidence.get(check_name="as rehearsed")
-    assert (check.outcome, check.observed) == ("passed", "all of them, and nothing else")
+    assert (check.outcome, check.observed) == ("passed", "all of them, and nothing else of what is compared")
     assert f"rehearsal {rehearsal.pk}" in check.expected
     assert {item.rehearsal_id for item in ended.approvals.all()} == {rehearsal.pk}
 

@@ -194,3 +194,15 @@ def test_a_step_is_told_as_the_hooks_told_it() -> None:
 
     step = MigrationRun.objects.get(number=run.number).steps.get()
     assert (step.state, step.statements, step.duration_ms) == ("ended", 4, 12)
+
+
+def test_of_a_very_long_difference_the_first_lines_are_kept_and_how_many_follow() -> None:
+    place = make_place()
+    run = make_run(place, state="running")
+    changes = tuple(f"+ table public.t{number}: table" for number in range(700))
+
+    finish(place, run, judgement=judged({"changes": changes}), observation=read_back(place, run))
+
+    check = run.evidence.get(check_name="catalog difference")
+    assert check.observed == "700 objects"
+    assert (len(check.detail), check.detail[-1]) == (501, "and 200 more")

@@ -41,6 +41,19 @@ def test_between_servers_of_different_versions_presence_is_enough() -> None:
     assert differing(AFTER | {"column public.users.mail": "varchar"}, by_definition=False) == ()
 
 
+def test_a_change_that_did_not_happen_is_told_also_where_definitions_are_not_compared() -> None:
+    wide = BEFORE | {"column public.users.id": "bigint"}
+
+    def found(after: dict[str, str], *, by_definition: bool) -> tuple[str, ...]:
+        return expectations.differences(
+            delta(BEFORE, wide), BEFORE, after, version_table=VERSION, by_definition=by_definition
+        )
+
+    assert found(BEFORE, by_definition=False) == ("column public.users.id is unchanged",)
+    assert found(BEFORE | {"column public.users.id": "int8"}, by_definition=False) == ()
+    assert found(BEFORE, by_definition=True) == ("column public.users.id differs: expected bigint, found integer",)
+
+
 def test_what_came_besides_is_told() -> None:
     found = differing(AFTER | {"table public.smuggled": "table", "column public.users.id": "bigint"})
 
