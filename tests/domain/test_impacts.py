@@ -46,12 +46,15 @@ def test_each_locked_relation_is_asked_for_once(monkeypatch: pytest.MonkeyPatch)
     assert asked == [["public.a", "public.b"]]
 
 
-def test_a_target_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_does_not_answer_is_told_and_the_locks_stay_known(monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, CannotRead("db.example does not answer."))
 
     found = impacts.read(URL, played("public.a"), version_table="alembic_version")
 
-    assert (found["problem"], found["forecast"]) == ("db.example does not answer.", [])
+    assert found["problem"] == "db.example does not answer."
+    assert [entry["sentence"].partition(",")[0] for entry in found["forecast"]] == [
+        "AccessExclusive on public.a (size not told)"
+    ]
 
 
 def test_queries_of_others_are_kept_without_their_values_and_not_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from migrations_audit.engine.rehearsing import forecast
 from migrations_audit.engine.rehearsing.types import Lock, Statement, Step
 
 
-def size(name: str, count: int = 8_192, **more: Any) -> dict[str, Any]:
+def size(name: str, count: int | None = 8_192, **more: Any) -> dict[str, Any]:
     return {"name": name, "bytes": count, "rows": 10, "never_analyzed": False, "live": 10, **more}
 
 
@@ -103,6 +103,16 @@ def test_rows_are_told_as_far_as_they_are_known(row: dict[str, Any], words: str)
     (entry,) = told(locks("ShareLock", "public.a"), relations=[size("public.a", **row)])
 
     assert words in entry.sentence
+
+
+@pytest.mark.parametrize("relations", [[], [size("public.a", None)]])
+def test_a_lock_is_told_although_the_size_of_its_table_is_not(relations: list[dict[str, Any]]) -> None:
+    statement = locks("AccessExclusiveLock", "public.a", rewrites=["public.a"])
+
+    (entry,) = told(statement, relations=relations, problem="The target did not answer.")
+
+    assert entry.sentence.startswith("AccessExclusive on public.a (size not told), the table is written anew meanwhile")
+    assert (entry.bytes, entry.weight) == (None, (4, 1, 0, 0))
 
 
 def test_only_the_strongest_lock_of_a_statement_counts() -> None:

@@ -42,7 +42,10 @@ class Entry:
 
 
 def forecast(steps: Sequence[Step], impact: Mapping[str, Any]) -> list[Entry]:
-    """The strongest lock of each statement on each relation that was there before, and what is not known."""
+    """The strongest lock of each statement on each relation that was there before, and what is not known.
+
+    A relation whose size the target did not tell is named without one: the lock is known from the copy.
+    """
     sizes = {row["name"]: row for row in impact.get("relations", ())}
     entries = []
     for step in steps:
@@ -57,10 +60,13 @@ def _of_statement(
 ) -> list[Entry]:
     strongest: dict[str, str] = {}
     for lock in statement.locks:
-        if lock.mode in _BLOCKS and lock.relation in sizes:
+        if lock.mode in _BLOCKS:
             now = strongest.get(lock.relation, "")
             strongest[lock.relation] = max(now, lock.mode, key=lambda mode: _BLOCKS.get(mode, (0, ""))[0])
-    found = [_entry(step, statement, mode, relation, sizes[relation], holders) for relation, mode in strongest.items()]
+    found = [
+        _entry(step, statement, mode, relation, sizes.get(relation, {}), holders)
+        for relation, mode in strongest.items()
+    ]
     if statement.in_autocommit and not found and not statement.unseen:
         found.append(_unseen(step, statement))
     return found
@@ -78,7 +84,7 @@ def _entry(
     rewritten = relation in statement.rewrites
     mine = [row for row in holders if row["relation"] == relation]
     long = [row for row in mine if (row["transaction_s"] or 0) >= LONG_S]
-    words = [f"{mode.removesuffix('Lock')} on {relation} ({_size(size['bytes'])}, {_count(size)})"]
+    words = [f"{mode.removesuffix('Lock')} on {relation} ({_told(size)})"]
     words.append("the table is written anew meanwhile" if rewritten else "")
     words.append(f"{means} until the transaction ends" if rank > 1 else means)
     told = ", ".join(filter(None, words))
@@ -88,10 +94,10 @@ def _entry(
         mode=mode,
         relation=relation,
         rewritten=rewritten,
-        bytes=size["bytes"],
+        bytes=size.get("bytes"),
         held_by=len(mine),
         sentence=f"{told}.{_held(mine, long)}",
-        weight=(rank, int(rewritten), len(long), size["bytes"] or 0),
+        weight=(rank, int(rewritten), len(long), size.get("bytes") or 0),
     )
 
 
@@ -125,6 +131,10 @@ def _held(mine: Sequence[Mapping[str, Any]], long: Sequence[Mapping[str, Any]]) 
     return ""
 
 
+def _told(size: Mapping[str, Any]) -> str:
+    return "size not told" if size.get("bytes") is None else f"{_size(size['bytes'])}, {_count(size)}"
+
+
 def _count(size: Mapping[str, Any]) -> str:
     if size.get("never_analyzed"):
         return "never analyzed" if not size.get("live") else f"about {size['live']:,} rows"
@@ -132,8 +142,8 @@ def _count(size: Mapping[str, Any]) -> str:
     return f"about {rows:,} row{'' if rows == 1 else 's'}"
 
 
-def _size(count: int | None) -> str:
-    value = float(count or 0)
+def _size(count: int) -> str:
+    value = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if value < 1024:
             return f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"
