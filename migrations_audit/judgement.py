@@ -309,7 +309,7 @@ def _reference_check(facts: Facts) -> list[Check]:
 
 
 def _rehearsal_check(facts: Facts) -> list[Check]:
-    """What the revisions made of a copy they must have made of the target, and nothing else of what is compared changed meanwhile."""
+    """What the revisions made of a copy they must have made of the target, and nothing else that is compared may have changed."""
     if not facts.rehearsal:
         return []
     differing = facts.rehearsal_differences

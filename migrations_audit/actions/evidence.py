@@ -18,7 +18,6 @@ from migrations_audit.models import Catalog, Evidence, MigrationRun, Observation
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import TargetStatus
 
-
 MOST_LINES = 500
 """Of the detail of one check: a page shows all of them, and an export holds them."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -164,9 +164,12 @@ def finish(
     return found
 
 
-def give_up(*, actor: Actor, rehearsal_id: int, epoch: int, code: str, sentence: str) -> None:
-    """End a rehearsal that could not run, saying why."""
-    finish(actor=actor, rehearsal_id=rehearsal_id, epoch=epoch, result=_not_run(code, sentence))
+def give_up(
+    *, actor: Actor, rehearsal_id: int, epoch: int, code: str, sentence: str, impact: Mapping[str, Any] | None = None
+) -> None:
+    """End a rehearsal that could not run, saying why, with what its target told all the same."""
+    result = replace(_not_run(code, sentence), impact=impact or {})
+    finish(actor=actor, rehearsal_id=rehearsal_id, epoch=epoch, result=result)
 
 
 def due_again(*, now: datetime, later_than: datetime) -> list[Rehearsal]:

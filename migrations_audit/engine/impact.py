@@ -29,6 +29,19 @@ _RELATIONS: Final[LiteralString] = """
       LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
      ORDER BY bytes DESC
 """
+_NAMED: Final[LiteralString] = """
+    SELECT DISTINCT format('%%I.%%I', n.nspname, t.relname) AS name
+      FROM (SELECT DISTINCT ON (asked.schema, asked.name) coalesce(i.indrelid, c.oid) AS oid
+              FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS asked(schema, name)
+              JOIN pg_class c ON c.relname = asked.name::name AND c.relkind IN ('r', 'p', 'm', 'i', 'I') AND c.oid >= 16384
+              JOIN pg_namespace n ON n.oid = c.relnamespace
+              LEFT JOIN pg_index i ON i.indexrelid = c.oid
+             WHERE n.nspname = asked.schema::name
+                OR asked.schema = '' AND n.nspname::text = ANY (%(path)s::text[])
+             ORDER BY asked.schema, asked.name, array_position(%(path)s::text[], n.nspname::text)) AS found
+      JOIN pg_class t ON t.oid = found.oid
+      JOIN pg_namespace n ON n.oid = t.relnamespace
+"""
 _HOLDERS: Final[LiteralString] = """
     SELECT asked.name AS relation, a.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
            coalesce(a.state, '') AS state, coalesce(a.query, '') AS query, min(l.mode) AS mode,
@@ -77,16 +90,25 @@ class Impact:
         return asdict(self)
 
 
-def read(url: TargetUrl, *, names: Sequence[str], application_name: str) -> Impact:
-    """Read the target once for the relations with these qualified names. Raises CannotRead."""
+def read(
+    url: TargetUrl, *, names: Sequence[str], named: Sequence[tuple[str, str]] = (), application_name: str
+) -> Impact:
+    """Read the target once for the relations with these qualified names, and those that ``named`` finds there.
+
+    ``named`` are schemas and names as SQL has them. One without a schema is looked for in the search path of the role, and an
+    index stands for its table. Raises CannotRead.
+    """
     with session.connect(
         url, application_name=application_name, connect_timeout_s=5, deadline_s=4 * STATEMENT_TIMEOUT_MS / 1000
     ) as connection:
         connection.execute("SET default_transaction_read_only = on")
+        path = connection.execute("SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]").fetchone()
         connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}")
         connection.execute("SET search_path = pg_catalog")
-        values = {"names": list(names), "most": MOST, "long": LONG_S}
         with connection.cursor(row_factory=dict_row) as cursor:
+            asked = {"schemas": [schema for schema, _ in named], "tables": [name for _, name in named]}
+            found = cursor.execute(_NAMED, {**asked, "path": path[0] if path else []}).fetchall() if named else []
+            values = {"names": sorted({*names, *(row["name"] for row in found)}), "most": MOST, "long": LONG_S}
             sees = cursor.execute(_SEES_OTHERS).fetchone() or {}
             at = cursor.execute(
                 "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS at"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from migrations_audit.engine import impact
-from migrations_audit.engine.rehearsing import forecast, grading
+from migrations_audit.engine.rehearsing import forecast, grading, naming
 from migrations_audit.engine.rehearsing.types import Pass
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
@@ -17,14 +17,18 @@ MOST_RELATIONS = 500
 LONGEST_QUERY = 2_000
 
 
-def read(url: TargetUrl, there: Pass, *, version_table: str = "") -> dict[str, Any]:
+def read(url: TargetUrl, there: Pass, *, sql: str, version_table: str = "") -> dict[str, Any]:
     """The target as it is now for the relations that the plan locks, and the forecast, worst first. A failure is told there.
 
-    That Alembic writes its own rows is no forecast.
+    ``sql`` is the plan's. Where the copy did not show all locks, the tables are asked for that it and what was executed name.
+    ``asked`` counts what was asked for. That Alembic writes its own rows is no forecast.
     """
-    names = sorted({lock.relation for step in there.steps for each in step.statements for lock in each.locks})
+    statements = [each for step in there.steps for each in step.statements]
+    names = sorted({lock.relation for each in statements for lock in each.locks})
+    is_known = there.steps and there.came_to_its_end and not there.uninspected
+    named = [] if is_known else naming.tables((sql, *(each.text for each in statements)))
     try:
-        found = impact.read(url, names=names, application_name=APPLICATION).as_dict()
+        found = impact.read(url, names=names, named=named, application_name=APPLICATION).as_dict()
     except PortalError as error:
         found = impact.Impact(problem=error.message).as_dict()
     for row in (*found["holders"], *found["long"]):
@@ -35,4 +39,8 @@ def read(url: TargetUrl, there: Pass, *, version_table: str = "") -> dict[str, A
         if entry.mode != "RowExclusiveLock" or not grading.is_of_table(f"table {entry.relation}", version_table)
     ]
     found["relations"] = found["relations"][:MOST_RELATIONS]
-    return {**found, "forecast": [entry.as_dict() for entry in entries[:MOST_ENTRIES]]}
+    return {
+        **found,
+        "asked": len(names) + len(named),
+        "forecast": [entry.as_dict() for entry in entries[:MOST_ENTRIES]],
+    }

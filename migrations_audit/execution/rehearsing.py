@@ -11,17 +11,17 @@ from typing import Any, Final
 from django.db import DatabaseError
 
 from migrations_audit.actions import attempts, rehearsals
-from migrations_audit.actors import Actor, worker
+from migrations_audit.actors import worker
 from migrations_audit.engine import catalog, types
 from migrations_audit.engine.rehearsing import copying, grading, shortcomings
 from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch, Statement, Step
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import impacts, observing, places, planning, rehearsal_findings, scratches
+from migrations_audit.execution import impacts, observing, places, planning, playing, rehearsal_findings, scratches
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.playing import Played, Player
 from migrations_audit.models import Plan, Rehearsal
 from migrations_audit.queries import bound
-from migrations_audit.states import Grade, Operation, Outcome
+from migrations_audit.states import Engine, Grade, Operation, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -51,17 +51,21 @@ def rehearse(*, rehearsal_id: int, worker_name: str) -> Rehearsal | None:
         return None
     held = {"rehearsal_id": rehearsal.pk, "epoch": rehearsal.epoch}
     with Heartbeat(name=str(rehearsal), renew=lambda: _lease(**held)) as heartbeat:
+        look: observing.Look | None = None
         try:
-            result, deltas = _play(rehearsal, actor=actor, heartbeat=heartbeat)
+            look = observing.look(rehearsal.run.target, actor=actor, purpose="rehearse", run=rehearsal.run)
+            result, deltas = _play(rehearsal, look, heartbeat=heartbeat)
         except PortalError as error:
-            rehearsals.give_up(actor=actor, code=error.code, sentence=error.message, **held)
+            impact = _impact_without_copy(rehearsal, look) if error.code != playing.Interrupted.code else {}
+            rehearsals.give_up(actor=actor, code=error.code, sentence=error.message, impact=impact, **held)
             return None
         except DatabaseError:
             raise  # the portal's own: the lease runs out, and another worker takes it up
         except Exception as error:  # the outermost frame of a rehearsal; its outcome is stored
             logger.exception("%s was given up.", rehearsal)
             sentence = f"{actor.name} hit an error of its own ({type(error).__name__}). Its log has the details."
-            rehearsals.give_up(actor=actor, code="worker_error", sentence=sentence, **held)
+            impact = _impact_without_copy(rehearsal, look)
+            rehearsals.give_up(actor=actor, code="worker_error", sentence=sentence, impact=impact, **held)
             return None
     return rehearsals.finish(actor=actor, result=result, deltas=deltas, **held)
 
@@ -81,11 +85,19 @@ class _Stage:
     player: Player
 
 
+def _impact_without_copy(rehearsal: Rehearsal, look: observing.Look | None) -> dict[str, Any]:
+    """What the plan would meet on its target, for who decides without a copy. Nothing where none answered, or another one."""
+    if look is None or look.url is None or look.reading is None or look.differences:
+        return {}
+    if look.reading.engine is not Engine.POSTGRESQL:
+        return {}
+    return impacts.read(look.url, Pass(()), sql=rehearsal.plan.sql)
+
+
 def _play(
-    rehearsal: Rehearsal, *, actor: Actor, heartbeat: Heartbeat
+    rehearsal: Rehearsal, look: observing.Look, *, heartbeat: Heartbeat
 ) -> tuple[rehearsals.Result, Sequence[Mapping[str, Any]]]:
     run = rehearsal.run
-    look = observing.look(run.target, actor=actor, purpose="rehearse", run=run)
     reading = _fit_to_copy(rehearsal, look)
     with (
         scratches.server_for(run.target.environment) as scratch,
@@ -169,7 +181,7 @@ def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[
     outcome, code, sentence = _verdict(stage, there)
     worst = grading.worst(item.grade for item in graded.values()) if there.came_to_its_end else None
     passed = outcome is Outcome.PASSED
-    impact = impacts.read(places.url_of(stage.rehearsal.run.target), there, version_table=table)
+    impact = impacts.read(places.url_of(stage.rehearsal.run.target), there, sql=plan.sql, version_table=table)
     result = rehearsals.Result(
         outcome=outcome,
         code=code,

@@ -207,9 +207,11 @@ def test_a_plan_that_fails_on_the_copy_says_where_and_why(
     portal: Portal, make_target_database: MakeTargetDatabase
 ) -> None:
     url = make_target_database("fails_on_copy")
+    change(url, "CREATE TABLE stock (n int)", "CREATE TABLE beside (n int)")
     scripts = [
         *runnable.chain("users"),
         runnable.Script("r2", 'op.execute("ALTER TABLE users ADD COLUMN id int")', "r1"),
+        runnable.Script("r3", 'op.execute("ALTER TABLE stock ADD COLUMN m int")', "r2"),
     ]
     place = portal.place(url, scripts)
 
@@ -218,6 +220,7 @@ def test_a_plan_that_fails_on_the_copy_says_where_and_why(
     assert rehearsal.outcome == "failed"
     assert "failed on the copy in r2" in rehearsal.sentence
     assert [step["ended"] for step in rehearsal.steps] == [True, False]
+    assert [row["name"] for row in rehearsal.impact["relations"]] == ["public.stock"]
 
 
 def test_a_wrong_name_fails_the_plan_and_makes_a_downgrade_impossible(

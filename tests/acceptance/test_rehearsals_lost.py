@@ -87,13 +87,20 @@ def test_a_server_on_which_production_lives_takes_no_copies(
     portal: Portal, make_target_database: MakeTargetDatabase, tmp_path: Path
 ) -> None:
     url = make_target_database("productive")
-    place = portal.place(url, runnable.chain("users"))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE users (id int)")
+    place = portal.place(url, [runnable.Script("r1", 'op.execute("ALTER TABLE users ADD note text")')])
     use(place, written(tmp_path, url))
+    run = portal.planned(place)
 
-    found = ended(portal, asked(place, portal.planned(place)))
+    with psycopg.connect(url) as holder:
+        holder.execute("SELECT * FROM users")
+        found = ended(portal, asked(place, run))
 
     assert (found.outcome, found.code) == ("could_not_run", "not_for_copies")
     assert "is production: it takes no copies" in found.sentence
+    assert [row["name"] for row in found.impact["relations"]] == ["public.users"]
+    assert [(row["relation"], row["mode"]) for row in found.impact["holders"]] == [("public.users", "AccessShareLock")]
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT 1 FROM pg_database WHERE datname LIKE 'opsportal%'").fetchall() == []
 

@@ -171,6 +171,24 @@ def test_giving_up_says_why() -> None:
 
     taken.refresh_from_db()
     assert (taken.outcome, taken.code, taken.sentence) == ("could_not_run", "no_copy", "pg_dump is absent.")
+    assert taken.impact == {}
+
+
+def test_what_the_target_told_is_kept_although_it_was_given_up() -> None:
+    place = make_place()
+    taken = rehearsed.claimed(place, make_run(place, state="awaiting_approval"))
+
+    rehearsals.give_up(
+        actor=WORKER,
+        rehearsal_id=taken.pk,
+        epoch=taken.epoch,
+        code="no_copy",
+        sentence="No.",
+        impact=rehearsed.IMPACT,
+    )
+
+    taken.refresh_from_db()
+    assert taken.impact == rehearsed.IMPACT
 
 
 # --- the sweep ---

@@ -45,6 +45,38 @@ def test_a_relation_that_is_gone_is_left_out(database: Database) -> None:
     assert read(database.url, "public.gone", 'nowhere."x"').relations == []
 
 
+def named(url: TargetUrl, *names: tuple[str, str]) -> list[str]:
+    """The relations that are found by names as SQL has them."""
+    found = impact.read(url, names=(), named=names, application_name="opsportal:test")
+    return sorted(row["name"] for row in found.relations)
+
+
+def test_a_name_as_sql_has_it_is_looked_for_in_the_search_path_of_the_role(database: Database) -> None:
+    database.run(
+        "CREATE SCHEMA book",
+        "CREATE SCHEMA beside",
+        'CREATE TABLE book."Large.one" (id int)',
+        "CREATE TABLE book.shared (id int)",
+        "CREATE TABLE public.shared (id int)",
+        "CREATE TABLE beside.hidden (id int)",
+        f'ALTER ROLE CURRENT_USER IN DATABASE "{database.url.database}" SET search_path = book, public',
+    )
+
+    assert named(database.url, ("", "Large.one"), ("", "shared"), ("", "hidden"), ("", "gone")) == [
+        'book."Large.one"',
+        "book.shared",
+    ]
+    assert named(database.url, ("beside", "hidden"), ("public", "shared")) == ["beside.hidden", "public.shared"]
+
+
+def test_an_index_stands_for_its_table_and_the_servers_own_tables_for_nothing(database: Database) -> None:
+    database.run("CREATE TABLE entries (id int)", "CREATE INDEX entries_id ON entries (id)")
+
+    found = named(database.url, ("", "entries_id"), ("", "entries"), ("pg_catalog", "pg_class"), ("", "pg_class"))
+
+    assert found == ["public.entries"]
+
+
 def test_who_works_with_a_table_is_named_with_the_lock_and_the_age_of_the_transaction(database: Database) -> None:
     database.run("CREATE TABLE busy (id int)", "CREATE TABLE idle (id int)")
     with database.connect(application_name="holder") as holder, holder.transaction():
@@ -162,6 +194,7 @@ def test_a_hostile_function_of_the_target_is_not_called(database: Database) -> N
     )
 
     read(database.url, "public.trapped")
+    named(database.url, ("", "trapped"))
 
     with psycopg.connect(**database.url.connect_arguments()) as connection:
         assert connection.execute("SELECT count(*) FROM public.trapped").fetchone() == (0,)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from migrations_audit.engine.findings import splitter
 from migrations_audit.engine.findings.splitter import Statement, Token
 
 MOST_PARTS: Final = 100
@@ -160,23 +161,11 @@ def created_table(statement: Statement) -> str:
     place = words.index("TABLE") + 1
     if words[place : place + 3] == ("IF", "NOT", "EXISTS"):
         place += 3
-    return _name_at(statement.tokens, place)
+    return ".".join(splitter.name_at(statement.tokens, place))
 
 
 def referenced_tables(statement: Statement) -> Iterator[str]:
     """The names behind REFERENCES."""
     for place, word in enumerate(statement.words):
         if word == "REFERENCES":
-            yield _name_at(statement.tokens, place + 1)
-
-
-def _name_at(tokens: Sequence[Token], place: int) -> str:
-    """The name that begins there, with its schema if it has one."""
-    parts = []
-    while place < len(tokens) and tokens[place].is_name:
-        text = tokens[place].text
-        parts.append(text[1:-1].replace('""', '"') if text[:1] == '"' else text.lower())
-        if place + 1 >= len(tokens) or tokens[place + 1].text != ".":
-            break
-        place += 2
-    return ".".join(parts)
+            yield ".".join(splitter.name_at(statement.tokens, place + 1))

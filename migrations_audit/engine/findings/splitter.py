@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -128,6 +128,18 @@ def body_of(token: Token) -> str:
     """What stands between the dollar quotes of a literal; empty for another token."""
     found = _DOLLAR.match(token.text)
     return token.text[found.end() : -len(found[0])] if found and len(token.text) >= 2 * len(found[0]) else ""
+
+
+def name_at(tokens: Sequence[Token], place: int) -> tuple[str, ...]:
+    """The name that begins there as PostgreSQL stores it, with its schema if it has one; empty where none begins."""
+    parts = []
+    while place < len(tokens) and tokens[place].is_name:
+        text = tokens[place].text
+        parts.append(text[1:-1].replace('""', '"') if text[:1] == '"' else text.lower())
+        if place + 1 >= len(tokens) or tokens[place + 1].text != ".":
+            break
+        place += 2
+    return tuple(parts)
 
 
 class _Body:

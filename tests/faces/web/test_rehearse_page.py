@@ -109,6 +109,48 @@ def test_one_that_could_not_run_says_why_and_shows_where_the_copy_differs(
         assert piece in words, piece
 
 
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.COULD_NOT_RUN])
+def test_what_it_would_meet_is_told_although_no_copy_showed_it(
+    place: people.Place, visitor: VisitorOf, outcome: Outcome
+) -> None:
+    run = awaiting(place)
+    table = {"name": "public.users", "bytes": 8_192, "rows": 10, "never_analyzed": False, "dead": 1}
+    impact = {**rehearsed.IMPACT, "relations": [table], "forecast": [], "asked": 2}
+    rehearsed.ended(place, run, outcome, steps=[], impact=impact)
+
+    words = shown(visitor("viewer"), run)
+
+    assert "What it would meet on market/production/main" in words
+    for piece in ("Tables that its SQL names (1)", "public.users", "session 7 of app", "second (streaming"):
+        assert piece in words, piece
+    assert "No statement of this plan holds up" not in words
+    assert "What it makes of the catalog" not in words
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (0, "It has no SQL from offline mode either, so that no table could be asked for."),
+        (3, "No table that its SQL names is there already."),
+    ],
+)
+def test_why_no_table_is_told_without_a_copy(
+    place: people.Place, visitor: VisitorOf, asked: int, sentence: str
+) -> None:
+    run = awaiting(place)
+    impact = {**rehearsed.IMPACT, "forecast": [], "asked": asked}
+    rehearsed.ended(place, run, Outcome.COULD_NOT_RUN, steps=[], impact=impact)
+
+    assert sentence in shown(visitor("viewer"), run)
+
+
+def test_nothing_is_said_of_a_target_that_was_not_asked(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    rehearsed.ended(place, run, Outcome.COULD_NOT_RUN, steps=[], impact={})
+
+    assert "What it would meet" not in shown(visitor("viewer"), run)
+
+
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_has_a_page(place: people.Place, visitor: VisitorOf, outcome: Outcome) -> None:
     run = awaiting(place)
