@@ -44,7 +44,7 @@ _NAMED: Final[LiteralString] = """
 """
 _HOLDERS: Final[LiteralString] = """
     SELECT asked.name AS relation, a.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
-           coalesce(a.state, '') AS state, coalesce(a.query, '') AS query, min(l.mode) AS mode,
+           coalesce(a.state, '') AS state, coalesce(a.query, '') AS query, string_agg(DISTINCT l.mode, ', ') AS mode,
            extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_s
       FROM unnest(%(names)s::text[]) AS asked(name)
       JOIN pg_locks l ON l.locktype = 'relation' AND l.granted AND l.relation = to_regclass(asked.name)
@@ -64,10 +64,22 @@ _LONG: Final[LiteralString] = """
        AND (a.xact_start < clock_timestamp() - make_interval(secs => %(long)s) OR a.application_name = 'pg_dump')
      ORDER BY a.xact_start LIMIT %(most)s
 """
+_BACKUPS: Final[LiteralString] = """
+    SELECT b.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
+           coalesce(b.phase, '') AS phase
+      FROM pg_stat_progress_basebackup b LEFT JOIN pg_stat_activity a ON a.pid = b.pid
+     ORDER BY b.pid LIMIT %(most)s
+"""
+# The time is that of what was replayed last: none for a standby that had nothing to replay of late, and an old one for a standby
+# that has stopped. The bytes are as of now. A role that may not see them gets neither.
 _STANDBYS: Final[LiteralString] = """
-    SELECT coalesce(application_name, '') AS name, coalesce(state, '') AS state, coalesce(sync_state, '') AS sync,
-           extract(epoch FROM replay_lag)::float8 AS lag_s
-      FROM pg_stat_replication ORDER BY 1 LIMIT %(most)s
+    SELECT coalesce(r.application_name, '') AS name, coalesce(r.state, '') AS state, coalesce(r.sync_state, '') AS sync,
+           extract(epoch FROM r.replay_lag)::float8 AS lag_s,
+           CASE WHEN r.replay_lsn IS NOT NULL AND NOT pg_is_in_recovery()
+                THEN greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn), 0)::int8 END AS behind_bytes
+      FROM pg_stat_replication r
+     WHERE NOT EXISTS (SELECT FROM pg_stat_progress_basebackup b WHERE b.pid = r.pid)
+     ORDER BY 1 LIMIT %(most)s
 """
 _AS_THEY_ARE: Final = ("name", "relation")
 """Names of relations are compared with those that the copy told; who shows them makes them fit to show."""
@@ -76,11 +88,15 @@ _SEES_OTHERS: Final[LiteralString] = "SELECT pg_has_role(current_user, 'pg_read_
 
 @dataclass(frozen=True)
 class Impact:
-    """``sees_others``: whether this role may see what other roles' sessions do; without it their queries are not told."""
+    """``sees_others``: whether this role may see what other roles' sessions do; without it their queries are not told.
+
+    ``backups`` are those of the whole server. Of a standby ``lag_s`` and ``behind_bytes`` are None where they are not told.
+    """
 
     relations: Sequence[dict[str, Any]] = ()
     holders: Sequence[dict[str, Any]] = ()
     long: Sequence[dict[str, Any]] = ()
+    backups: Sequence[dict[str, Any]] = ()
     standbys: Sequence[dict[str, Any]] = ()
     sees_others: bool = False
     at: str = ""
@@ -117,6 +133,7 @@ def read(
                 relations=_rows(cursor, _RELATIONS, values),
                 holders=_rows(cursor, _HOLDERS, values),
                 long=_rows(cursor, _LONG, values),
+                backups=_rows(cursor, _BACKUPS, values),
                 standbys=_rows(cursor, _STANDBYS, values),
                 sees_others=any(sees.values()),
                 at=str((at or {}).get("at", "")),

@@ -48,11 +48,23 @@ STEP: dict[str, Any] = {
 }
 IMPACT: dict[str, Any] = {
     "relations": [],
-    "holders": [],
+    "holders": [
+        {
+            "relation": "public.users",
+            "pid": 8,
+            "user": "web",
+            "program": "gunicorn",
+            "state": "idle in transaction",
+            "query": "UPDATE users SET name = ?",
+            "mode": "AccessShareLock, RowExclusiveLock",
+            "transaction_s": 0.5,
+        }
+    ],
     "long": [
         {"pid": 7, "user": "app", "program": "psql", "state": "active", "query": "SELECT ?", "transaction_s": 99.0}
     ],
-    "standbys": [{"name": "second", "state": "streaming", "sync": "async", "lag_s": 3.0}],
+    "backups": [{"pid": 9, "user": "backup", "program": "pg_basebackup", "phase": "streaming database files"}],
+    "standbys": [{"name": "second", "state": "streaming", "sync": "async", "lag_s": 3.0, "behind_bytes": 9}],
     "sees_others": False,
     "at": "2026-11-28 12:00:00",
     "problem": "",

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
-from migrations_audit.engine import impact
+from migrations_audit.engine import impact, urls
 from migrations_audit.engine.impact import Impact
 from migrations_audit.engine.session import CannotRead
 from migrations_audit.engine.urls import TargetUrl
+from opsportal.local import postgres
+from tests.engine import clusters
 from tests.engine.conftest import MakeRole
-from tests.engine.database import Database
+from tests.engine.database import Database, create_role
+from tests.waiting import wait_for
 
 
 def read(url: TargetUrl, *names: str) -> Impact:
@@ -95,6 +104,17 @@ def test_who_works_with_a_table_is_named_with_the_lock_and_the_age_of_the_transa
         assert found.sees_others
 
 
+def test_all_modes_of_a_holder_are_told(database: Database) -> None:
+    database.run("CREATE TABLE busy (id int)")
+    with database.connect(application_name="holder") as holder, holder.transaction():
+        holder.execute("SELECT * FROM busy")
+        holder.execute("UPDATE busy SET id = 1")
+
+        (row,) = held_by(read(database.url, "public.busy"))
+
+        assert row["mode"] == "AccessShareLock, RowExclusiveLock"
+
+
 def test_a_long_transaction_is_told_even_if_it_holds_nothing_asked_for(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +132,70 @@ def test_a_dump_is_told_however_young_it_is(database: Database) -> None:
         dump.execute("SELECT 1")
 
         assert [row["pid"] for row in read(database.url).long] == [dump.info.backend_pid]
+
+
+@contextmanager
+def base_backup(source: postgres.Postgres) -> Iterator[None]:
+    """One that would take for ever, while the block lasts."""
+    found = re.search(r"://[^:]+:([^@]+)@", source.url())
+    assert found is not None
+    command = [
+        str(postgres.find_binaries() / "pg_basebackup"),
+        "-D",
+        "-",
+        "-F",
+        "tar",
+        "-X",
+        "none",
+        "--checkpoint=fast",
+    ]
+    where = ["--max-rate=32", "-h", source.host, "-p", str(source.port), "-U", postgres.USER]
+    environment = {**os.environ, "PGPASSWORD": found[1]}
+    process = subprocess.Popen(
+        [*command, *where], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(
+            lambda: clusters.one(source.url(), "SELECT count(*) FROM pg_stat_progress_basebackup") == (1,),
+            what="the base backup to begin",
+        )
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_base_backup_of_the_server_is_told_and_is_no_standby(related_clusters: clusters.Clusters) -> None:
+    primary = related_clusters.primary()
+    with base_backup(primary):
+        found = read(urls.parse(primary.url()))
+
+    assert [(row["user"], row["program"]) for row in found.backups] == [(postgres.USER, "pg_basebackup")]
+    assert found.backups[0]["phase"]
+    assert found.standbys == []
+
+
+def test_how_far_a_standby_is_behind_is_told_to_whom_it_may_be(related_clusters: clusters.Clusters) -> None:
+    primary = related_clusters.primary()
+    url = urls.parse(primary.url())
+    standby = related_clusters.standby(primary)
+
+    def only() -> dict[str, Any]:
+        (row,) = read(url).standbys
+        return row
+
+    wait_for(lambda: only()["behind_bytes"] == 0, what="the primary to know that its standby has replayed all")
+    standby.pause_replay()
+    clusters.execute(primary.url(), "CREATE TABLE written AS SELECT generate_series(1, 1000)")
+    behind = only()
+    with psycopg.connect(primary.url(), autocommit=True) as server:
+        create_role(server, "stranger", "swordfish")
+    (unseen,) = read(replace(url, user="stranger", password="swordfish")).standbys
+
+    assert (behind["state"], behind["sync"]) == ("streaming", "async")
+    assert behind["behind_bytes"] > 1_000
+    assert (unseen["name"], unseen["state"]) == (behind["name"], "")
+    assert (unseen["lag_s"], unseen["behind_bytes"]) == (None, None)
 
 
 def test_a_role_that_may_not_see_others_says_so(make_role: MakeRole, database: Database) -> None:

@@ -64,7 +64,11 @@ def test_one_that_passed_shows_grades_locks_changes_and_sql(place: people.Place,
         "column public.users.note",
         "AccessExclusive on public.users (8.0 kB, about 10 rows).",
         "session 7 of app",
-        "second (streaming",
+        "Sessions that hold locks on them (1)",
+        "AccessShare, RowExclusive on public.users : session 8 of web (gunicorn), idle in transaction, open for 500 ms",
+        ": UPDATE users SET name = ?",
+        "Base backups that run: session 9 of backup (pg_basebackup), streaming database files.",
+        "second (streaming, 3.0 s and 9 bytes behind)",
         "grant it pg_read_all_stats",
         "+ column public.users.note: text",
         "ALTER TABLE users ADD note text;",
@@ -73,6 +77,29 @@ def test_one_that_passed_shows_grades_locks_changes_and_sql(place: people.Place,
         "PostgreSQL 18.1, a private server that is gone again",
     ):
         assert piece in words, piece
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"lag_s": 0.0}, "second (streaming, 0 ms and 9 bytes behind)"),
+        ({"lag_s": 0.0, "behind_bytes": None}, "second (streaming, 0 ms behind)"),
+        ({"lag_s": None, "behind_bytes": 0}, "second (streaming, nothing behind)"),
+        ({"lag_s": None, "behind_bytes": 2048}, "second (streaming, 2.0 KB behind, for how long is not told)"),
+        ({"lag_s": None, "behind_bytes": None}, "second (streaming, lag not told)"),
+        (
+            {"name": "", "state": "", "lag_s": None, "behind_bytes": None},
+            "one without a name (state not told, lag not told)",
+        ),
+    ],
+)
+def test_what_is_not_told_of_a_standby_does_not_look_like_nothing(
+    place: people.Place, visitor: VisitorOf, told: dict[str, Any], words: str
+) -> None:
+    run = awaiting(place)
+    passed(place, run, impact={**rehearsed.IMPACT, "standbys": [{**rehearsed.IMPACT["standbys"][0], **told}]})
+
+    assert words in shown(visitor("viewer"), run)
 
 
 def test_one_that_failed_says_where(place: people.Place, visitor: VisitorOf) -> None:
@@ -195,6 +222,13 @@ def test_hostile_text_is_only_text_and_made_visible(place: people.Place, visitor
             "long": [
                 {**rehearsed.IMPACT["long"][0], "user": hostile, "program": hostile, "state": hostile, "query": hostile}
             ],
+            "holders": [
+                {
+                    **rehearsed.IMPACT["holders"][0],
+                    **dict.fromkeys(("relation", "user", "program", "state", "query"), hostile),
+                }
+            ],
+            "backups": [{**rehearsed.IMPACT["backups"][0], **dict.fromkeys(("user", "program", "phase"), hostile)}],
             "standbys": [{**rehearsed.IMPACT["standbys"][0], "name": hostile}],
         },
     )
@@ -202,7 +236,7 @@ def test_hostile_text_is_only_text_and_made_visible(place: people.Place, visitor
     page = visitor("dba").run(run)
 
     assert SCRIPT not in page.source
-    assert page.words.count(SCRIPT) >= 10
+    assert page.words.count(SCRIPT) >= 18
     for sign in ("\u202e", "\x1b", "\x07"):
         assert sign not in page.source
     assert "\\u202e" in page.source
