@@ -102,6 +102,34 @@ def test_what_is_not_told_of_a_standby_does_not_look_like_nothing(
     assert words in shown(visitor("viewer"), run)
 
 
+def test_each_statement_names_its_locks_the_lighter_ones_too(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    locks = [["AccessExclusiveLock", "public.users"], ["RowExclusiveLock", 'public."Odd.one"']]
+    statements = [
+        {**rehearsed.STEP["statements"][0], "locks": locks},
+        {**rehearsed.STEP["statements"][0], "text": "SELECT 1", "rewrites": [], "locks": []},
+    ]
+    passed(place, run, steps=[{**rehearsed.STEP, "statements": statements}])
+
+    words = shown(visitor("viewer"), run)
+
+    took = 'takes AccessExclusive on public.users, RowExclusive on public."Odd.one"'
+    assert f"ALTER TABLE users ADD note text; -- 3 ms, rewrites public.users, {took} SELECT 1; -- 3 ms" in words
+    assert words.count("takes ") == 1
+
+
+def test_one_that_failed_names_the_locks_of_what_was_executed(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    locked = {**rehearsed.STEP["statements"][0], "rewrites": []}
+    failed = {**locked, "text": "DROP TABLE gone", "locks": [], "failed": True}
+    steps = [{**rehearsed.STEP, "ended": False, "grade": "", "reasons": [], "statements": [locked, failed]}]
+    rehearsed.ended(place, run, Outcome.FAILED, steps=steps)
+
+    words = shown(visitor("viewer"), run)
+
+    assert "note text; -- 3 ms, takes AccessExclusive on public.users DROP TABLE gone; -- failed" in words
+
+
 def test_one_that_failed_says_where(place: people.Place, visitor: VisitorOf) -> None:
     run = awaiting(place)
     statement = {**rehearsed.STEP["statements"][0], "failed": True}
@@ -199,7 +227,12 @@ def test_what_the_policy_misses_is_told_before_anybody_presses(place: people.Pla
 def test_hostile_text_is_only_text_and_made_visible(place: people.Place, visitor: VisitorOf) -> None:
     run = awaiting(place)
     hostile = SCRIPT + BIDI + ANSI
-    statement = {**rehearsed.STEP["statements"][0], "text": hostile, "rewrites": [hostile]}
+    statement = {
+        **rehearsed.STEP["statements"][0],
+        "text": hostile,
+        "rewrites": [hostile],
+        "locks": [["ShareLock", hostile]],
+    }
     passed(
         place,
         run,
@@ -236,7 +269,7 @@ def test_hostile_text_is_only_text_and_made_visible(place: people.Place, visitor
     page = visitor("dba").run(run)
 
     assert SCRIPT not in page.source
-    assert page.words.count(SCRIPT) >= 18
+    assert page.words.count(SCRIPT) >= 19
     for sign in ("\u202e", "\x1b", "\x07"):
         assert sign not in page.source
     assert "\\u202e" in page.source
