@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from migrations_audit.actions import rehearsals
+from migrations_audit.actions import plans, rehearsals
 from migrations_audit.models import Environment, MigrationRun, Rehearsal
 from migrations_audit.states import Outcome
 from tests import people
@@ -204,6 +204,44 @@ def test_nothing_is_said_of_a_target_that_was_not_asked(place: people.Place, vis
     rehearsed.ended(place, run, Outcome.COULD_NOT_RUN, steps=[], impact={})
 
     assert "What it would meet" not in shown(visitor("viewer"), run)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED])
+def test_the_sql_executed_on_a_copy_and_that_from_offline_mode_lead_to_each_other(
+    place: people.Place, visitor: VisitorOf, outcome: Outcome
+) -> None:
+    run = awaiting(place)
+    rehearsed.ended(place, run, outcome, steps=[rehearsed.STEP])
+
+    page = visitor("dba").run(run)
+
+    assert "SQL from Alembic's offline mode, 1 line" in page.words
+    assert 'aria-label="SQL of 003 as executed on a copy"' in page.source
+    for anchor, words in (("executed", "executed on a copy"), ("sql", "that from Alembic's offline mode")):
+        assert page.source.count(f'id="{anchor}"') == 1
+        assert f'<a href="#{anchor}">{words}</a>' in page.source
+
+
+def test_without_sql_from_offline_mode_the_plan_leads_to_what_was_executed(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = people.make_run(place, state="planning")
+    draft = people.make_draft(place, sql="", sql_reason="Offline mode failed.")
+    plans.record(actor=people.WORKER, number=run.number, epoch=1, draft=draft)
+    run = MigrationRun.objects.select_related("plan").get(number=run.number)
+    passed(place, run)
+
+    page = visitor("dba").run(run)
+
+    assert "There is a text of it: that executed on a copy , in the rehearsal." in page.words
+    assert 'href="#sql"' not in page.source
+
+
+def test_a_plan_that_was_not_rehearsed_speaks_of_one_text_only(place: people.Place, visitor: VisitorOf) -> None:
+    page = visitor("dba").run(awaiting(place))
+
+    assert "SQL from Alembic's offline mode" in page.words
+    assert 'href="#executed"' not in page.source
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
