@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypedDict
 
 from migrations_audit.models import Approval, LogLine, MigrationRun, RunStep
-from migrations_audit.queries import workers
+from migrations_audit.queries import durations, workers
+from migrations_audit.states import RunState
 
 PAGE = 500
 
@@ -28,6 +30,7 @@ class StateNow(TypedDict):
     sentence: str
     cancel_requested: bool
     worker_ending: bool
+    is_long: bool
     decisions: int
     rehearsal: str
     steps: list[StepNow]
@@ -43,6 +46,24 @@ class Glance:
     more: bool
 
 
+class Patience:
+    """Whether one run takes longer than expected. What is expected is asked for once, however often somebody looks."""
+
+    def __init__(self) -> None:
+        self._has_asked = False
+        self._expected: durations.Expected | None = None
+
+    def is_exceeded(self, run: MigrationRun, *, user_id: int | None, now: datetime) -> bool:
+        """Whether it runs, and for clearly longer than it should take by what this person may see."""
+        if run.run_state is not RunState.RUNNING:
+            return False
+        if not self._has_asked:
+            telling = run.rehearsals.telling_first().only("outcome", "steps").first()
+            self._expected = durations.expected(run, telling, user_id=user_id)
+            self._has_asked = True
+        return self._expected is not None and self._expected.is_exceeded(run, now=now)
+
+
 def lines_of(number: int) -> Iterator[LogLine]:
     """Every line in order, read in pages, so that a slow reader keeps neither memory nor a transaction."""
     after = 0
@@ -51,7 +72,7 @@ def lines_of(number: int) -> Iterator[LogLine]:
         after = page[-1].seq
 
 
-def glance(number: int, *, user_id: int | None, after: int) -> Glance | None:
+def glance(number: int, *, user_id: int | None, after: int, patience: Patience, now: datetime) -> Glance | None:
     """The lines after ``after`` and the present state; None when this person may no longer see the run.
 
     The state is read before the lines, so that whoever sees an ended run also gets its last lines.
@@ -72,6 +93,7 @@ def glance(number: int, *, user_id: int | None, after: int) -> Glance | None:
             "sentence": run.sentence,
             "cancel_requested": run.cancel_requested_at is not None,
             "worker_ending": workers.ending_with(run) is not None,
+            "is_long": patience.is_exceeded(run, user_id=user_id, now=now),
             "decisions": decisions,
             "rehearsal": " ".join(map(str, rehearsal or ())),
             "steps": [

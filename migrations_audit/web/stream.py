@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from migrations_audit import dispatch
 from migrations_audit.models import LogLine
+from migrations_audit.models.clock import database_now
 from migrations_audit.queries import live
 from migrations_audit.sessions import SessionStore
 from migrations_audit.web.text import visible
@@ -84,10 +85,13 @@ async def events_of(
     that is no longer staff end the stream as they end the session.
     """
     last, shown, began, spoke = after, "", time.monotonic(), time.monotonic()
+    patience = live.Patience()
     async with listening(number) as wakeups:
         yield "retry: 1000\n\n"
         while time.monotonic() - began < LONGEST_S:
-            seen = await sync_to_async(_glance)(number, user_id=user_id, after=last, session_key=session_key)
+            seen = await sync_to_async(_glance)(
+                number, user_id=user_id, after=last, session_key=session_key, patience=patience
+            )
             if isinstance(seen, SignedOut):
                 yield _event("end", {"reason": "You are no longer signed in."})
                 return
@@ -129,12 +133,14 @@ class SignedOut:
     """The session behind a stream is over."""
 
 
-def _glance(number: int, *, user_id: int | None, after: int, session_key: str | None) -> live.Glance | SignedOut | None:
+def _glance(
+    number: int, *, user_id: int | None, after: int, session_key: str | None, patience: live.Patience
+) -> live.Glance | SignedOut | None:
     """One look, and the database connection given back: an open stream must not keep one."""
     try:
         if session_key is not None and not _is_signed_in(session_key, user_id):
             return SignedOut()
-        return live.glance(number, user_id=user_id, after=after)
+        return live.glance(number, user_id=user_id, after=after, patience=patience, now=database_now())
     finally:
         close_old_connections()
 

@@ -13,6 +13,7 @@ from migrations_audit import hashchain
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
 from tests import people, windowing
+from tests.acceptance import test_rehearsals
 from tests.acceptance.portal import Portal
 from tests.conftest import MakeTargetDatabase
 from tests.domain import rehearsed
@@ -149,6 +150,30 @@ def test_the_log_grows_while_the_run_goes_on(
     assert MigrationRun.objects.get(number=run.number).state == "running"
     expect(watcher.page.get_by_text("applied, verified").first).to_be_visible()
     assert watcher.page.evaluate("performance.timeOrigin") == loaded_at
+    assert watcher.complaints == []
+
+
+def test_an_open_page_says_that_a_run_hangs_although_nothing_else_happens(
+    served: Portal, chromium: Browser, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("hanging")
+    test_rehearsals.change(url, "CREATE TABLE stock AS SELECT 1 AS n")
+    place = served.place(url, [runnable.Script("r1", 'op.execute("SELECT pg_sleep(20) FROM stock")')])
+    run = served.planned(place)
+    test_rehearsals.rehearsed(served, place, run)
+    test_rehearsals.approved_and_started(place, run)
+    watcher = Person(chromium, served.web.url, "viewer")
+
+    watcher.page.goto(f"/runs/{run.number}/")
+    loaded_at = watcher.page.evaluate("performance.timeOrigin")
+    expect(watcher.page.get_by_text("Its revisions should take about")).to_be_visible()
+    expect(watcher.page.get_by_text("Longer than expected:")).to_be_visible(timeout=20_000)
+
+    assert MigrationRun.objects.get(number=run.number).state == "running"
+    assert watcher.page.evaluate("performance.timeOrigin") == loaded_at
+    watcher.is_accessible()
+    served.until(run.number, "applied")
+    expect(watcher.page.get_by_text("Longer than expected:")).to_have_count(0)
     assert watcher.complaints == []
 
 

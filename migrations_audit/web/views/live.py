@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 from migrations_audit import access, downloads
 from migrations_audit.access import actor_of
 from migrations_audit.models import LogLine
+from migrations_audit.models.clock import database_now
 from migrations_audit.queries import live
 from migrations_audit.web import stream
 from migrations_audit.web.pages import show
@@ -66,7 +67,7 @@ def log(request: HttpRequest, number: int) -> JsonResponse:
     actor = actor_of(request)
     access.get_run_for(actor, number)
     after = _after(request.GET.get("after", ""))
-    seen = live.glance(number, user_id=actor.user_id, after=after)
+    seen = live.glance(number, user_id=actor.user_id, after=after, patience=live.Patience(), now=database_now())
     lines = [stream.line_of(line) for line in seen.lines] if seen else []
     return JsonResponse(
         {

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection
 from django.test import Client, override_settings
 
-from migrations_audit.actions import attempts
+from migrations_audit.actions import attempts, runs
 from migrations_audit.models import MigrationRun
+from migrations_audit.models.clock import database_now
 from migrations_audit.states import Phase
 from migrations_audit.web import stream
 from migrations_audit.web.views import live
 from tests import people
+from tests.domain import rehearsed
 from tests.domain.conftest import _emptiable_tables, real_transactions
 from tests.faces.web.visitor import VisitorOf
 
@@ -34,6 +37,14 @@ def parsed(chunk: str) -> tuple[str, str, dict[str, Any]]:
     """Name, id and data of one event; the name of a comment or of ``retry`` is empty."""
     fields = dict(line.split(": ", 1) for line in chunk.strip().splitlines() if not line.startswith(":"))
     return fields.get("event", ""), fields.get("id", ""), json.loads(fields.get("data", "{}"))
+
+
+def started(place: people.Place, run: MigrationRun) -> MigrationRun:
+    """A run that waited for approval, once a worker has it."""
+    assert run.plan is not None
+    people.approve_by_all(place, run.number, run.plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest, confirm=run.target.label)
+    return attempts.claim(actor=people.WORKER, number=run.number)
 
 
 Script = Callable[[str, dict[str, Any]], None]
@@ -130,6 +141,56 @@ def test_what_is_written_while_the_stream_is_open_arrives_by_the_nudge(monkeypat
     assert "written meanwhile" in [data.get("text") for _, _, data in heard]
     assert [data["state"] for name, _, data in heard if name == "state"] == ["running", "running", "applied"]
     assert heard[-1][0] == "end"
+
+
+def test_a_page_that_is_open_hears_when_its_run_takes_longer_than_expected(
+    place: people.Place, viewer_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "listening", silently)
+    run = people.make_run(place, state="awaiting_approval")
+    rehearsed.ended(place, run, steps=[rehearsed.STEP])
+    run = started(place, run)
+
+    def hang_and_end(name: str, data: dict[str, Any]) -> None:
+        if name == "state" and data["state"] == "running" and not data["is_long"]:
+            MigrationRun.objects.filter(pk=run.pk).update(started_at=database_now() - timedelta(hours=1))
+        elif name == "state" and data["is_long"]:
+            people.finish(place, MigrationRun.objects.select_related("plan").get(number=run.number))
+
+    heard = listen(run, user_id=viewer_id, then=hang_and_end)
+
+    states = [(data["state"], data["is_long"]) for name, _, data in heard if name == "state"]
+    assert states == [("running", False), ("running", True), ("applied", False)]
+
+
+def test_the_page_says_how_long_it_should_take_and_when_it_takes_longer(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = people.make_run(place, state="awaiting_approval")
+    rehearsed.ended(place, run, steps=[rehearsed.STEP])
+    viewer = visitor("viewer")
+    source = "as long as on a copy without data; tables with rows take longer"
+
+    before = viewer.run(run).words
+    run = started(place, run)
+    soon = viewer.get(f"/runs/{run.number}/live").section("status")
+    MigrationRun.objects.filter(pk=run.pk).update(started_at=database_now() - timedelta(hours=1))
+    late = viewer.get(f"/runs/{run.number}/live").section("status")
+
+    assert f"Expected duration about 12 ms, {source}" in before
+    assert f"Its revisions should take about 12 ms, {source}." in soon
+    assert (
+        f"Longer than expected: it runs since 1 h ago , and its revisions should take about 12 ms ({source})." in late
+    )
+
+
+def test_a_run_of_which_nothing_is_expected_is_never_long(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="running")
+    MigrationRun.objects.filter(pk=run.pk).update(started_at=database_now() - timedelta(hours=1))
+
+    answer = json.loads(visitor("viewer").get(f"/runs/{run.number}/log").source)
+
+    assert answer["state"]["is_long"] is False
 
 
 @pytest.mark.usefixtures("real_transactions")
