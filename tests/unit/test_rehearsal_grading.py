@@ -90,6 +90,28 @@ def test_what_a_downgrade_leaves_behind_is_named() -> None:
     assert found.reasons == ("After the downgrade the catalog differs from before: + enum public.mood.",)
 
 
+def test_what_the_downgrade_of_a_later_revision_leaves_behind_is_told_of_that_one_alone() -> None:
+    index, note = {"index public.i": "CREATE INDEX i"}, {"column public.users.note": "text"}
+    # Up: the first makes the index, the second the column. Down: the column stays, the index goes.
+    first = graded(step(USERS, USERS | index), step(USERS | index | note, USERS | note, direction="downgrade"))
+    second = graded(
+        step(USERS | index, USERS | index | note, "ALTER TABLE users ADD note text"),
+        step(USERS | index | note, USERS | index | note, direction="downgrade"),
+    )
+
+    assert first == grading.Graded(Grade.EXACT)
+    assert second.grade is Grade.IMPOSSIBLE
+
+
+def test_what_a_downgrade_leaves_behind_itself_is_told_beside_what_a_later_one_left() -> None:
+    made = {"index public.i": "CREATE INDEX i", "enum public.mood": "'ok'"}
+    note, mood = {"column public.users.note": "text"}, {"enum public.mood": "'ok'"}
+
+    found = graded(step(USERS, USERS | made), step(USERS | made | note, USERS | mood | note, direction="downgrade"))
+
+    assert found.reasons == ("After the downgrade the catalog differs from before: + enum public.mood.",)
+
+
 def test_a_downgrade_that_raises_is_not_possible() -> None:
     found = graded(step(EMPTY, USERS), None, problem="one way")
 

@@ -40,10 +40,9 @@ def grade(forward: Step, back: Step | None, *, problem: str, has_downgrade: bool
         return Graded(Grade.IMPOSSIBLE, ("Its downgrade is absent or empty, so that nothing is taken back.",))
     if back is None or not back.ended:
         return Graded(Grade.UNTESTED, ("Its downgrade was not played, because one that comes before it failed.",))
-    left = _of_project(catalog.diff(forward.before, back.after), version_table)
     if made and not _of_project(back.changes, version_table):
         return Graded(Grade.IMPOSSIBLE, ("Its downgrade ran and changed nothing: what the upgrade made stays.",))
-    reasons = [*lost(forward, back, version_table), *_left_behind(left)]
+    reasons = [*lost(forward, back, version_table), *_left_behind(_left(forward, back, version_table))]
     return Graded(Grade.LOSSY if reasons else Grade.EXACT, tuple(reasons))
 
 
@@ -120,6 +119,13 @@ def _type(definition: str) -> str:
 def _written(statements: Sequence[Statement], version_table: str) -> list[str]:
     found = [each.text for each in statements if wording.writes_data(each.text, besides=version_table)]
     return [" ".join(text.split())[:80] for text in found]
+
+
+def _left(forward: Step, back: Step, version_table: str) -> list[Change]:
+    """What differs after the downgrade. What did before it already was left by the downgrade of a later revision."""
+    of_later_ones = set(catalog.diff(forward.after, back.before))
+    left = _of_project(catalog.diff(forward.before, back.after), version_table)
+    return [change for change in left if change not in of_later_ones]
 
 
 def _left_behind(changes: Sequence[Change]) -> list[str]:
