@@ -19,7 +19,7 @@ from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.states import Operation
 
-MOST_ROUNDS: Final = 12
+MOST_ROUNDS: Final = 24
 LONGEST_S: Final = 900
 """Of all passes together: a rehearsal keeps a worker from others' work."""
 _BACK: Final = {Operation.UPGRADE: Operation.ROLLBACK, Operation.ROLLBACK: Operation.UPGRADE}
@@ -82,7 +82,7 @@ class Player:
             return Played(there, after, back, {}, "", again)
         if all(step.ended for step in played.steps):
             return Played(there, after, back, {}, played.problem, None)
-        return Played(there, after, back, self._around(forward, played, back), "", None)
+        return Played(there, after, back, self._around(forward, there, played, back), "", None)
 
     def _planned(self) -> types.Resolution:
         return types.Resolution(
@@ -111,22 +111,28 @@ class Player:
             raise resolve.RevisionRefused("another_way", "The way back passes other revisions than the plan.")
         return way
 
-    def _around(self, forward: types.Resolution, played: Pass, back: dict[str, Step]) -> dict[str, Pass]:
-        """Meet those that a failed downgrade hid: go only as far as below it on a fresh copy, and back from there."""
+    def _around(self, forward: types.Resolution, there: Pass, played: Pass, back: dict[str, Step]) -> dict[str, Pass]:
+        """Meet those that a failed downgrade hid: go only as far as below it on a fresh copy, and back from there.
+
+        Where later downgrades left something behind that may be the reason, the one that failed is met alone before.
+        """
         stuck: dict[str, Pass] = {}
+        made = {step.revision: step.after for step in there.steps}
+        ids = [step.revision for step in forward.steps]
         for _ in range(MOST_ROUNDS):
-            failed = next((step.revision for step in played.steps if not step.ended), None)
+            failed = next((step for step in played.steps if not step.ended), None)
             if failed is None:
                 break
-            stuck[failed] = played
-            ids = [step.revision for step in forward.steps]
-            below = ids[: ids.index(failed)] if failed in ids else []
-            if self._left() <= 0 or not below or forward.operation is not Operation.UPGRADE:
+            stuck[failed.revision] = played
+            hidden = ids[: ids.index(failed.revision)] if failed.revision in ids else []
+            if failed.before != made.get(failed.revision, failed.before):
+                hidden.append(failed.revision)
+            if self._left() <= 0 or not hidden or forward.operation is not Operation.UPGRADE:
                 break
             self.copy = copying.renew(self.copy, self.scratch, kept=self.kept)
             try:
                 short = resolve.resolve(
-                    self.scripts.graph, operation=Operation.UPGRADE, requested=below[-1], current=forward.start
+                    self.scripts.graph, operation=Operation.UPGRADE, requested=hidden[-1], current=forward.start
                 )
                 reached, catalog = self._pass(short, self.copy.catalog.body)
                 if not reached.came_to_its_end:
@@ -134,9 +140,9 @@ class Player:
                 played, _ = self._pass(self._way_back(short), catalog)
             except resolve.RevisionRefused:
                 break
-            back.update({step.revision: step for step in played.steps if step.ended})
-            if played.came_to_its_end:
-                break
+            ended = {step.revision: step for step in played.steps if step.ended}
+            back.update(ended)
+            stuck = {revision: each for revision, each in stuck.items() if revision not in ended}
         return stuck
 
     def _pass(self, resolution: types.Resolution, catalog: Mapping[str, str]) -> tuple[Pass, dict[str, str]]:

@@ -276,6 +276,19 @@ def test_each_downgrade_is_graded_also_below_one_that_fails(
     assert rehearsal.grade == "impossible"
 
 
+def test_a_downgrade_that_fails_over_what_a_later_one_left_is_graded_by_itself(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    up = 'op.execute("CREATE TABLE orders (id int REFERENCES users)")'
+    scripts = [*runnable.chain("users"), runnable.Script("r2", up, "r1", down="pass")]
+    place = portal.place(make_target_database("left_behind"), scripts)
+
+    rehearsal = rehearsed(portal, place, portal.planned(place))
+
+    assert [step["grade"] for step in rehearsal.steps] == ["lossy", "impossible"], rehearsal.steps
+    assert rehearsal.steps[0]["reasons"] == ["The downgrade removes what was written since: table public.users."]
+
+
 def test_a_dangerous_revision_is_caught_with_the_right_words(
     portal: Portal, make_target_database: MakeTargetDatabase
 ) -> None:
