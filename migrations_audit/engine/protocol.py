@@ -25,7 +25,8 @@ EVENTS: Final = {
     "step_started": "position, revision, direction",
     "step_ended": "position, revision, direction, ms, statements: its own transaction, if it has one, is committed",
     "version_written": "position, revision, direction, heads: not committed yet",
-    "statement_started": "position, revision, direction, index, text",
+    "statement_started": "position, revision, direction, index, text, cut, values: how many characters more it has; "
+    "whether values are bound to it, which are never told",
     "statement_ended": "position, revision, direction, index, ms, rowcount; idle, in a rehearsal: no transaction was left open",
     "statement_failed": "type, sqlstate, message, statement: the project may still handle it",
     "inspected": "when, of, sign, packed, more: of a rehearsal, the rows that are new or gone in an answer, as JSON in hex",

@@ -6,7 +6,7 @@ an acceptance covers one sentence, and must not lapse because a table has grown 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from migrations_audit import severities
@@ -14,7 +14,7 @@ from migrations_audit.engine.findings import finding, squawk, statements
 from migrations_audit.engine.findings.finding import Finding
 from migrations_audit.engine.rehearsing import unsaid
 from migrations_audit.engine.rehearsing.forecast import LONG_S
-from migrations_audit.engine.rehearsing.types import Pass, Step
+from migrations_audit.engine.rehearsing.types import Pass, Statement, Step
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.states import Grade
 
@@ -25,6 +25,8 @@ _USES_ROWS: Final = re.compile(
 )
 _PLACEHOLDER: Final = re.compile(r"%\(\w+\)s|(?<!%)%s")
 """Where a driver puts a value."""
+_QUERY: Final = re.compile(r"\s*(?:SELECT|SHOW|EXPLAIN)\b[^;]*;?\s*", re.IGNORECASE)
+"""One that changes nothing, and is often one that no linter reads. Behind a semicolon may stand another statement."""
 _OF_THE_SYSTEM: Final = re.compile(r"\bFROM\s+(?:pg_catalog|information_schema)\.|\bFROM\s+pg_", re.IGNORECASE)
 
 
@@ -153,17 +155,38 @@ def _of_executed(run: MigrationRun, there: Pass, paths: Mapping[str, str]) -> It
     """The rules about SQL, applied to what was executed and stands in no SQL that offline mode gave."""
     table = run.target.project.version_table
     for step in there.steps:
-        sql = ";\n".join(_PLACEHOLDER.sub("NULL", text) for text in _changing(step))
         place = f"{paths.get(step.revision, step.revision)}, as executed on a copy"
+        cut = [each for each in step.statements if each.cut]
+        sql = _as_in_offline_mode(each for each in step.statements if not (each.cut or _QUERY.fullmatch(each.text)))
         yield from statements.of_sql(sql, place=place, in_transaction=True, version_table=table)
         yield from squawk.of_sql(sql, place=place, in_transaction=True, version_table=table)
+        for each in cut:  # by itself: a quotation that is cut would hide what comes after it
+            in_transaction = not each.in_autocommit
+            yield from statements.of_sql(_plain(each), place=place, in_transaction=in_transaction, version_table=table)
+        if cut:
+            words = (
+                "A statement is longer than what is told of it. The rules about SQL were applied to its beginning only."
+            )
+            yield finding.of("lint_could_not_run", place, f"{step.revision}: {words}")
+        if step.untold:
+            words = "It executes more statements than are told. The rules about SQL were not applied to the rest."
+            yield finding.of("lint_could_not_run", place, f"{step.revision}: {words}")
 
 
-def _changing(step: Step) -> Iterator[str]:
-    """What the rules are about: a query changes nothing, and is often one that no linter reads."""
-    for statement in step.statements:
-        if not statement.in_autocommit and not re.match(r"\s*(?:SELECT|SHOW|EXPLAIN)\b", statement.text, re.IGNORECASE):
-            yield statement.text
+def _as_in_offline_mode(executed: Iterable[Statement]) -> str:
+    """One text, with COMMIT before what ran in an autocommit block and BEGIN behind it. No comment hides a semicolon."""
+    lines: list[str] = []
+    outside = False
+    for each in executed:
+        if each.in_autocommit != outside:
+            outside = each.in_autocommit
+            lines.append("COMMIT" if outside else "BEGIN")
+        lines.append(_plain(each))
+    return "\n;\n".join(lines)
+
+
+def _plain(statement: Statement) -> str:
+    return _PLACEHOLDER.sub("NULL", statement.text)
 
 
 def grade_reasons(steps: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[str]]:

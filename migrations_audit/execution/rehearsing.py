@@ -322,7 +322,7 @@ def _shown(step: Step, graded: grading.Graded | None, plan: Plan, room: _Room, v
         "ended": step.ended,
         "autocommit_blocks": step.autocommit_blocks,
         "statements": kept,
-        "more_statements": len(step.statements) - len(kept),
+        "more_statements": len(step.statements) - len(kept) + step.untold,
         "changes": catalog.readable(changes[:MOST_CHANGES_SHOWN]),
         "grade": graded.grade.value if graded else "",
         "reasons": list(graded.reasons) if graded else [],

@@ -959,11 +959,16 @@ class Watch:
         if self.told["statements"] + self.told["commits"] <= MAX_STATEMENT_EVENTS:
             self._events.emit(event, **{**self.step, **facts})
 
-    def _statement_started(self, conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+    def _statement_started(self, conn: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         if self.step:
             self.told["statements"] += 1
             self._statement, self._began = {"index": self.told["statements"]}, time.monotonic()
-            self._tell("statement_started", **self._statement, text=statement[:MAX_STATEMENT])
+            told = {
+                "text": statement[:MAX_STATEMENT],
+                "cut": len(statement[MAX_STATEMENT:]),
+                "values": bool(parameters),
+            }
+            self._tell("statement_started", **self._statement, **told)
 
     def _statement_ended(self, conn: Any, cursor: Any, *_: Any) -> None:
         if self.step:

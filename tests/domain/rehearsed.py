@@ -37,6 +37,8 @@ STEP: dict[str, Any] = {
             "rowcount": -1,
             "failed": False,
             "in_autocommit": False,
+            "cut": 0,
+            "values": False,
             "locks": [["AccessExclusiveLock", "public.users"]],
             "rewrites": ["public.users"],
         }

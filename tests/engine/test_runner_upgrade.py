@@ -151,8 +151,19 @@ def test_statements_are_told_without_their_parameters(tmp_path: Path, target: Ta
     started = outcome.all("statement_started")
     assert [event["text"].split(" ")[0] for event in started] == ["CREATE", "INSERT", "INSERT"]
     assert [event["rowcount"] for event in outcome.all("statement_ended")][1:] == [1, 1]
+    assert [event["values"] for event in started] == [False, True, False]
     assert {event["position"] for event in started} == {1}
     assert "confidential" not in str(outcome.events)
+
+
+def test_a_statement_whose_text_is_cut_says_by_how_much(tmp_path: Path, target: Target) -> None:
+    up = 'op.execute("SELECT 1 AS one, \'" + "x" * 5_000 + "\'")'
+
+    outcome = running.run(running.upgrade_request(target, "r1"), runnable.write(tmp_path, [runnable.Script("r1", up)]))
+
+    long, version = outcome.all("statement_started")
+    assert (len(long["text"]), long["cut"]) == (4_000, 5_000 + len("SELECT 1 AS one, ''") - 4_000)
+    assert version["cut"] == 0
 
 
 def test_the_way_down_is_told_as_the_way_up(tmp_path: Path, target: Target) -> None:

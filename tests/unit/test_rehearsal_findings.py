@@ -10,6 +10,8 @@ from migrations_audit.execution import rehearsal_findings
 from migrations_audit.models import Environment, MigrationRun, Plan, Project, Target
 
 SEEN = {"problem": "", "holders": []}
+READ = "-- by rules of its own"
+NONE = ""
 REWRITING = Statement(
     "ALTER TABLE entries ALTER COLUMN amount TYPE bigint",
     locks=[Lock("AccessExclusiveLock", "public.entries")],
@@ -17,9 +19,12 @@ REWRITING = Statement(
 )
 
 
-def findings_of(statement: Statement, impact: dict[str, Any]) -> dict[str, str]:
-    """The sentences of a plan of this one statement, by code."""
-    found = played(Step("002", "upgrade", [statement]), impact, sql=f"{statement.text};")
+def findings_of(
+    *statements: Statement, impact: dict[str, Any] = SEEN, sql: str | None = None, untold: int = 0
+) -> dict[str, str]:
+    """The sentences of a plan of these statements, by code; ``sql`` is the plan's, else that of the statements."""
+    said = "".join(f"{each.text};" for each in statements) if sql is None else sql
+    found = played(Step("002", "upgrade", [*statements], untold=untold), impact, sql=said)
     return {each["code"]: each["sentence"] for each in found}
 
 
@@ -37,20 +42,20 @@ def relation(megabytes: int) -> dict[str, Any]:
 
 
 def test_a_table_over_the_limit_that_is_written_anew_is_named() -> None:
-    found = findings_of(REWRITING, {**SEEN, "relations": [relation(39)]})
+    found = findings_of(REWRITING, impact={**SEEN, "relations": [relation(39)]})
 
     assert found.keys() == {"large_rewrite"}
     assert "002 writes public.entries anew" in found["large_rewrite"]
 
 
 def test_a_smaller_table_and_one_that_the_plan_makes_itself_are_not() -> None:
-    assert findings_of(REWRITING, {**SEEN, "relations": [relation(19)]}) == {}
-    assert findings_of(REWRITING, {**SEEN, "relations": []}) == {}
+    assert findings_of(REWRITING, impact={**SEEN, "relations": [relation(19)]}) == {}
+    assert findings_of(REWRITING, impact={**SEEN, "relations": []}) == {}
 
 
 def test_a_target_that_did_not_tell_its_sizes_is_a_finding_and_no_pass() -> None:
     found = findings_of(
-        REWRITING, {"problem": "ledger/production/main did not answer.", "relations": [], "holders": []}
+        REWRITING, impact={"problem": "ledger/production/main did not answer.", "relations": [], "holders": []}
     )
 
     assert found.keys() == {"impact_could_not_run"}
@@ -58,7 +63,7 @@ def test_a_target_that_did_not_tell_its_sizes_is_a_finding_and_no_pass() -> None
 
 
 def test_without_a_lock_nothing_was_to_be_asked() -> None:
-    assert findings_of(Statement("CREATE TABLE fresh (id int)"), {"problem": "It did not answer."}) == {}
+    assert findings_of(Statement("CREATE TABLE fresh (id int)"), impact={"problem": "It did not answer."}) == {}
 
 
 def test_what_is_executed_and_stands_in_no_sql_of_the_plan_is_read_too() -> None:
@@ -87,3 +92,60 @@ def test_no_more_findings_are_kept_than_of_a_plan() -> None:
 
     assert len(found) == rehearsal_findings.MOST + 1
     assert found[0]["code"] == "lint_could_not_run"
+
+
+# --- the rules about SQL, where offline mode gave none ---
+
+
+def test_what_a_script_puts_together_in_an_autocommit_block_is_read() -> None:
+    assert "drop_table" in findings_of(Statement("DROP TABLE ledger", in_autocommit=True), sql=NONE)
+    assert findings_of(Statement("DROP TABLE ledger", in_autocommit=True), sql="DROP TABLE ledger;") == {}
+
+
+def test_concurrently_belongs_into_an_autocommit_block() -> None:
+    text = "CREATE INDEX CONCURRENTLY i ON ledger (id)"
+
+    inside = findings_of(Statement("SELECT 1"), Statement(text), sql=NONE)
+    outside = findings_of(Statement("CREATE TYPE mood AS ENUM ('ok')"), Statement(text, in_autocommit=True), sql=NONE)
+    behind = findings_of(Statement("VACUUM ledger", in_autocommit=True), Statement(text), sql=NONE)
+
+    assert "not_in_transaction" in inside
+    assert outside == {}
+    assert "not_in_transaction" in behind
+
+
+def test_a_comment_at_the_end_of_a_statement_hides_no_other() -> None:
+    assert "drop_table" in findings_of(Statement("SET x.y = 1 -- why"), Statement("DROP TABLE ledger"), sql=NONE)
+
+
+def test_a_statement_that_was_cut_is_not_called_read_and_hides_no_other() -> None:
+    cut = Statement("INSERT INTO ledger VALUES ('x", cut=900)
+
+    found = findings_of(cut, Statement("DROP TABLE ledger"), sql=NONE)
+
+    assert found.keys() >= {"lint_could_not_run", "drop_table"}
+    assert "002: A statement is longer than what is told of it." in found["lint_could_not_run"]
+
+
+def test_what_a_cut_statement_says_before_is_read_where_it_stands() -> None:
+    text = "VACUUM ledger; DROP TABLE ledger; INSERT INTO ledger VALUES ('x"
+
+    inside = findings_of(Statement(text, cut=900), sql=NONE)
+    outside = findings_of(Statement(text, cut=900, in_autocommit=True), sql=NONE)
+
+    assert inside.keys() >= {"drop_table", "not_in_transaction"}
+    assert "drop_table" in outside
+    assert "not_in_transaction" not in outside
+
+
+def test_statements_that_were_not_told_are_not_called_read() -> None:
+    found = findings_of(Statement("CREATE TYPE mood AS ENUM ('ok')"), sql=NONE, untold=3)
+
+    assert found.keys() == {"lint_could_not_run"}
+    assert "not applied to the rest" in found["lint_could_not_run"]
+
+
+def test_behind_a_query_may_stand_what_is_none() -> None:
+    assert findings_of(Statement("SELECT 1 ;\n"), sql=NONE) == {}
+    assert "drop_table" in findings_of(Statement("SELECT 1; DROP TABLE ledger"), sql=NONE)
+    assert "lint_could_not_run" in findings_of(Statement("SELECT 'x", cut=900), sql=NONE)

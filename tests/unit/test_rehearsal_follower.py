@@ -30,7 +30,8 @@ def ended(ms: int = 5) -> dict[str, Any]:
 
 
 def statement(text: str = "ALTER TABLE users ADD a int") -> list[dict[str, Any]]:
-    return [event("statement_started", index=1, text=text), event("statement_ended", index=1, ms=2, rowcount=-1)]
+    started = event("statement_started", index=1, text=text, cut=0, values=False)
+    return [started, event("statement_ended", index=1, ms=2, rowcount=-1)]
 
 
 def inspected(of: str, sign: str, *rows: list[str], pieces: int = 1) -> list[dict[str, Any]]:
@@ -58,6 +59,15 @@ def test_a_lock_belongs_to_the_statement_after_which_it_was_first_seen() -> None
 
     first, second = found.steps[0].statements
     assert (first.locks, second.locks) == ([], [Lock("AccessExclusiveLock", "public.users")])
+
+
+def test_what_is_missing_of_the_statements_is_known() -> None:
+    cut = event("statement_started", index=1, text="INSERT", cut=900, values=True)
+    end = event("step_ended", position=1, revision="r1", direction="upgrade", ms=5, statements=7)
+
+    (step,) = followed(began(), cut, end).steps
+
+    assert (step.statements[0].cut, step.statements[0].values, step.untold) == (900, True, 6)
 
 
 def test_a_relation_that_the_plan_makes_itself_locks_nobody_out() -> None:
@@ -175,7 +185,7 @@ def test_more_than_a_rehearsal_takes_down_is_said(monkeypatch: pytest.MonkeyPatc
 def test_a_statement_that_fails_is_marked_and_the_pass_says_why() -> None:
     found = followed(
         began(),
-        event("statement_started", index=1, text="SELECT 1/0"),
+        event("statement_started", index=1, text="SELECT 1/0", cut=0, values=False),
         event("statement_failed", type="DivisionByZero", sqlstate="22012", message="division by zero", statement=""),
         event("error", revision="r1", type="DivisionByZero", sqlstate="22012", message="division by zero", where=""),
     )

@@ -143,11 +143,18 @@ class Follower:
     def _step_ended(self, event: dict[str, Any]) -> None:
         step = self.steps[-1]
         step.ms, step.ended, step.after = event["ms"], True, dict(self._catalog)
+        step.untold = max(0, event["statements"] - len(step.statements))
         step.changes = catalog.diff(step.before, step.after)
 
     def _statement_started(self, event: dict[str, Any]) -> None:
         if self.steps:
-            statement = Statement(event["text"], in_autocommit=self._autocommit > 0, unseen=self._unseen)
+            statement = Statement(
+                event["text"],
+                in_autocommit=self._autocommit > 0,
+                unseen=self._unseen,
+                cut=event["cut"],
+                values=event["values"],
+            )
             self.steps[-1].statements.append(statement)
 
     def _statement_ended(self, event: dict[str, Any]) -> None:

@@ -47,7 +47,10 @@ class Lock:
 
 @dataclass
 class Statement:
-    """One statement as it was executed on the copy. ``unseen``: nobody looked which locks it took."""
+    """One statement as it was executed on the copy. ``unseen``: nobody looked which locks it took.
+
+    ``cut`` is how many characters its text has behind those that were told; ``values``: some were bound to it, and never told.
+    """
 
     text: str
     ms: int = 0
@@ -55,6 +58,8 @@ class Statement:
     failed: bool = False
     in_autocommit: bool = False
     unseen: bool = False
+    cut: int = 0
+    values: bool = False
     locks: list[Lock] = field(default_factory=list)
     rewrites: list[str] = field(default_factory=list)
 
@@ -70,6 +75,8 @@ class Statement:
             "rowcount": self.rowcount,
             "failed": self.failed,
             "in_autocommit": self.in_autocommit,
+            "cut": self.cut,
+            "values": self.values,
             "locks": [[lock.mode, lock.relation] for lock in self.locks],
             "rewrites": self.rewrites,
         }
@@ -77,11 +84,15 @@ class Statement:
 
 @dataclass
 class Step:
-    """One revision in one direction: its statements and what it made of the catalog."""
+    """One revision in one direction: its statements and what it made of the catalog.
+
+    ``untold`` is how many statements came after so many that they were only counted.
+    """
 
     revision: str
     direction: str
     statements: list[Statement] = field(default_factory=list)
+    untold: int = 0
     ms: int = 0
     ended: bool = False
     autocommit_blocks: int = 0

@@ -143,6 +143,24 @@ def test_one_that_failed_says_where(place: people.Place, visitor: VisitorOf) -> 
     assert "-- failed" in words
 
 
+@pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED])
+def test_what_is_not_shown_of_a_statement_is_said(place: people.Place, visitor: VisitorOf, outcome: Outcome) -> None:
+    run = awaiting(place)
+    whole = rehearsed.STEP["statements"][0]
+    statements = [
+        whole,
+        {**whole, "text": "SELECT 'x", "cut": 1000},
+        {**whole, "text": "SELECT %(key_1)s", "values": True},
+    ]
+    rehearsed.ended(place, run, outcome, steps=[{**rehearsed.STEP, "statements": statements}])
+
+    words = shown(visitor("viewer"), run)
+
+    assert "SELECT 'x -- cut here: 1000 characters more" in words
+    assert words.count("cut here") == words.count("values are not shown") == 1
+    assert "values are not shown" in words.partition("SELECT %(key_1)s;")[2]
+
+
 def test_one_that_could_not_run_says_why_and_shows_where_the_copy_differs(
     place: people.Place, visitor: VisitorOf
 ) -> None:
