@@ -10,7 +10,6 @@ from migrations_audit.execution import rehearsal_findings
 from migrations_audit.models import Environment, MigrationRun, Plan, Project, Target
 
 SEEN = {"problem": "", "holders": []}
-READ = "-- by rules of its own"
 NONE = ""
 REWRITING = Statement(
     "ALTER TABLE entries ALTER COLUMN amount TYPE bigint",
