@@ -258,8 +258,9 @@ def _grades(stage: _Stage, played: Played) -> dict[str, grading.Graded]:
     graded: dict[str, grading.Graded] = {}
     for step in played.there.steps:
         if plan.operation == Operation.ROLLBACK:
-            reasons = tuple(grading.lost(step, None, table))
-            graded[step.revision] = grading.Graded(Grade.LOSSY if reasons else Grade.EXACT, reasons)
+            graded[step.revision] = grading.of_rollback(
+                step, has_downgrade=known[step.revision]["has_downgrade"], version_table=table
+            )
             continue
         if played.no_way_back:
             graded[step.revision] = grading.Graded(Grade.UNTESTED, (played.no_way_back,))

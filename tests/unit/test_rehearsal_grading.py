@@ -6,7 +6,7 @@ import pytest
 
 from migrations_audit.engine import catalog
 from migrations_audit.engine.rehearsing import grading
-from migrations_audit.engine.rehearsing.types import Statement, Step
+from migrations_audit.engine.rehearsing.types import Lock, Statement, Step
 from migrations_audit.states import Grade
 
 VERSION = "alembic_version"
@@ -234,3 +234,127 @@ def test_columns_of_a_table_that_goes_are_told_by_their_table() -> None:
     (reason,) = graded(step(EMPTY, wide), step(wide, EMPTY, direction="downgrade")).reasons
 
     assert reason == 'The downgrade removes what was written since: table public."a.b".'
+
+
+USER_NOTE = {"column public.users.note": "text"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        Statement("SELECT purge()", locks=[Lock("RowExclusiveLock", "public.users")]),
+        Statement("INSERT INTO log SELECT 1", cut=900),
+        Statement("SET x = 1", cut=900),
+        Statement("DO $$ BEGIN EXECUTE format('DELETE FROM %I', 'users'); END $$"),
+    ],
+    ids=lambda each: each.text[:12],
+)
+@pytest.mark.parametrize("direction", ["upgrade", "downgrade"])
+def test_what_changes_rows_without_saying_so_is_no_exact_way(statement: Statement, direction: str) -> None:
+    forward, back = step(USERS, USERS | USER_NOTE), step(USERS | USER_NOTE, USERS, direction="downgrade")
+    (forward if direction == "upgrade" else back).statements.append(statement)
+
+    reasons = graded(forward, back).reasons
+
+    assert any(reason.startswith(f"The {direction} changes data") for reason in reasons)
+
+
+def test_alembics_own_rows_are_no_change_of_data() -> None:
+    index = {"index public.i": "CREATE INDEX i ON public.users USING btree (id)"}
+    forward = step(USERS, USERS | index, "UPDATE alembic_version SET version_num='r1'")
+    forward.statements[0].locks.append(Lock("RowExclusiveLock", "public.alembic_version"))
+
+    assert graded(forward, step(USERS | index, USERS, direction="downgrade")).grade is Grade.EXACT
+
+
+@pytest.mark.parametrize(
+    ("statements", "named"),
+    [
+        (("ALTER TABLE users DROP COLUMN note, ADD COLUMN note text",), "column public.users.note"),
+        (('ALTER TABLE public.users DROP "note"', "ALTER TABLE users ADD note text"), "column public.users.note"),
+        (("DROP TABLE IF EXISTS a, public.users CASCADE", "CREATE TABLE users (id int)"), "table public.users"),
+    ],
+)
+def test_what_is_dropped_and_made_anew_loses_its_data(statements: tuple[str, ...], named: str) -> None:
+    both = USERS | USER_NOTE
+
+    found = graded(step(both, both, *statements), step(both, both, direction="downgrade"))
+
+    assert found.grade is Grade.LOSSY
+    assert found.reasons[0] == f"The upgrade drops and makes anew, and what was in it goes: {named}."
+
+
+def test_a_table_that_only_helps_within_the_revision_loses_nothing() -> None:
+    after = USERS | USER_NOTE
+    forward = step(USERS, after, "CREATE TABLE help (id int)", "DROP TABLE help")
+
+    assert "makes anew" not in " ".join(graded(forward, step(after, USERS, direction="downgrade")).reasons)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "there", "back"),
+    [
+        (USERS | USER_NOTE, USERS | {"column public.users.memo": "text"}, "note TO memo", "memo TO note"),
+        (
+            USERS | USER_NOTE,
+            USERS | {"column public.users.memo": "text"},
+            "COLUMN note TO memo",
+            'COLUMN "memo" TO note',
+        ),
+    ],
+)
+def test_another_name_takes_no_data_away(before: dict[str, str], after: dict[str, str], there: str, back: str) -> None:
+    forward = step(before, after, f"ALTER TABLE users RENAME {there}")
+    backward = step(after, before, f"ALTER TABLE public.users RENAME {back}", direction="downgrade")
+
+    assert graded(forward, backward) == grading.Graded(Grade.EXACT)
+
+
+@pytest.mark.parametrize(
+    ("there", "back"),
+    [
+        ("ALTER TABLE users RENAME TO people", "ALTER TABLE people RENAME TO users"),
+        ("ALTER TABLE users SET SCHEMA app", "ALTER TABLE app.users SET SCHEMA public"),
+    ],
+)
+def test_another_name_or_schema_of_a_table_takes_no_data_away(there: str, back: str) -> None:
+    name = "public.people" if "people" in there else "app.users"
+    moved = {key.replace("public.users", name): value for key, value in USERS.items()}
+
+    found = graded(step(USERS, moved, there), step(moved, USERS, back, direction="downgrade"))
+
+    assert found == grading.Graded(Grade.EXACT)
+
+
+def test_a_value_that_an_expression_makes_is_converted_though_the_type_stays() -> None:
+    forward = step(USERS, USERS | USER_NOTE, "ALTER TABLE users ALTER name TYPE text USING md5(name)")
+    forward.statements[0].rewrites.append("public.users")
+
+    reasons = graded(forward, step(USERS | USER_NOTE, USERS, direction="downgrade")).reasons
+
+    assert any("converts values" in reason and "USING md5(name)" in reason for reason in reasons)
+
+
+def test_a_grant_without_a_way_back_is_not_nothing() -> None:
+    forward = step(USERS, USERS, "GRANT SELECT ON users TO app")
+
+    found = graded(forward, step(USERS, USERS, direction="downgrade"), has_downgrade=False)
+
+    assert found.grade is Grade.IMPOSSIBLE
+
+
+@pytest.mark.parametrize(
+    ("before", "has_downgrade", "grade"),
+    [
+        (USERS, True, Grade.UNTESTED),
+        (USERS, False, Grade.IMPOSSIBLE),
+        (USERS | USER_NOTE, True, Grade.LOSSY),
+        (USERS | {"index public.i": "CREATE INDEX i"}, True, Grade.EXACT),
+    ],
+)
+def test_a_rollback_is_graded_by_what_it_takes_away_and_back(
+    before: dict[str, str], has_downgrade: bool, grade: Grade
+) -> None:
+    down = step(before, USERS, "SELECT 1", direction="downgrade")
+
+    assert grading.of_rollback(down, has_downgrade=has_downgrade, version_table=VERSION).grade is grade

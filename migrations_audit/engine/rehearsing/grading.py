@@ -34,8 +34,8 @@ def grade(forward: Step, back: Step | None, *, problem: str, has_downgrade: bool
         return Graded(Grade.IMPOSSIBLE, (f"Its downgrade failed on the copy: {problem}",))
     made = _of_project(forward.changes, version_table)
     if not has_downgrade:
-        does_nothing = not made and not _written(forward.statements, version_table)
-        if does_nothing and back is not None and back.ended:
+        unseen = any(wording.leaves_no_trace(each.text) for each in forward.statements)
+        if not (made or unseen or _written(forward, version_table)) and back is not None and back.ended:
             return Graded(Grade.EXACT)
         return Graded(Grade.IMPOSSIBLE, ("Its downgrade is absent or empty, so that nothing is taken back.",))
     if back is None or not back.ended:
@@ -46,20 +46,37 @@ def grade(forward: Step, back: Step | None, *, problem: str, has_downgrade: bool
     return Graded(Grade.LOSSY if reasons else Grade.EXACT, tuple(reasons))
 
 
+def of_rollback(step: Step, *, has_downgrade: bool, version_table: str) -> Graded:
+    """Grade a downgrade that is itself the plan: by what it takes away, and whether it takes anything back."""
+    if not has_downgrade:
+        return Graded(Grade.IMPOSSIBLE, ("Its downgrade is absent or empty, so that nothing is taken back.",))
+    reasons = tuple(lost(step, None, version_table))
+    if reasons or _of_project(step.changes, version_table):
+        return Graded(Grade.LOSSY if reasons else Grade.EXACT, reasons)
+    return Graded(
+        Grade.UNTESTED,
+        ("Its downgrade changed nothing that is compared, so nothing shows that it takes anything back.",),
+    )
+
+
 def lost(forward: Step, back: Step | None, version_table: str) -> list[str]:
     """The data that goes, as sentences: with the step, with its way back, and what the way back does not restore."""
     reasons = []
     does, other = ("upgrade", "downgrade") if forward.direction == "upgrade" else ("downgrade", "upgrade")
-    if gone := _data_removed(forward.changes):
+    if gone := _data_removed(forward):
         reasons.append(f"The {does} removes data that no {other} brings back: {_listed(gone)}.")
-    if back is not None and (gone := _data_removed(back.changes)):
+    if back is not None and (gone := _data_removed(back)):
         reasons.append(f"The {other} removes what was written since: {_listed(gone)}.")
-    if changed := _retyped(forward.changes):
+    if made_anew := _made_anew(forward):
+        reasons.append(f"The {does} drops and makes anew, and what was in it goes: {_listed(made_anew)}.")
+    if changed := _retyped(forward):
         reasons.append(
             f"The {does} converts values, and the {other} may not give the old ones back: {_listed(changed)}."
         )
-    if written := _written(forward.statements, version_table):
+    if written := _written(forward, version_table):
         reasons.append(f"The {does} changes data, which the {other} does not put back as it was: {_listed(written)}.")
+    if back is not None and (written := _written(back, version_table)):
+        reasons.append(f"The {other} changes data, also what was written since: {_listed(written)}.")
     return reasons
 
 
@@ -91,34 +108,69 @@ def is_of_table(key: str, table: str) -> bool:
     return kind == "index" and len(names) == 2 and names[1] == f"{table}_pkc"
 
 
-def _data_removed(changes: Sequence[Change]) -> list[str]:
-    """Tables, and columns of tables that stay."""
+def _data_removed(step: Step) -> list[str]:
+    """Tables, and columns of tables that stay. What only got another name or schema is still there."""
     tables = {
-        change.key.partition(" ")[2] for change in changes if change.sign == "-" and change.key.startswith("table ")
+        change.key.partition(" ")[2]
+        for change in step.changes
+        if change.sign == "-" and change.key.startswith("table ")
     }
+    kept = set[tuple[str, ...]]().union(*(wording.renamed(each.text) for each in step.statements))
     gone = []
-    for change in changes:
+    for change in step.changes:
         found = _HOLDS_DATA.fullmatch(change.key)
-        if change.sign == "-" and found and not (found[1] == "column" and catalog.table_of(found[2]) in tables):
+        if change.sign != "-" or not found or _short(change.key) in kept:
+            continue
+        if not (found[1] == "column" and catalog.table_of(found[2]) in tables):
             gone.append(change.key)
     return gone
 
 
-def _retyped(changes: Sequence[Change]) -> list[str]:
-    return [
+def _made_anew(step: Step) -> list[str]:
+    """Tables and columns that were there, were dropped, and are there again: the catalog alone does not tell them."""
+    dropped = set[tuple[str, ...]]().union(*(wording.dropped(each.text) for each in step.statements))
+    return [key for key in step.before if key in step.after and _short(key) in dropped]
+
+
+def _short(key: str) -> tuple[str, ...]:
+    """(table,) or (table, column) of a key that holds data, without the schema; nothing for any other."""
+    found = _HOLDS_DATA.fullmatch(key)
+    return catalog.names(found[2])[1:] if found else ()
+
+
+def _retyped(step: Step) -> list[str]:
+    changed = [
         f"{change.key} ({_type(change.before)} → {_type(change.after)})"
-        for change in changes
+        for change in step.changes
         if change.sign == "~" and change.key.startswith("column ") and _type(change.before) != _type(change.after)
     ]
+    by_expression = [each for each in step.statements if each.rewrites and wording.converts(each.text)]
+    return changed or [_gist(each) for each in by_expression]
 
 
 def _type(definition: str) -> str:
     return re.split(r" (?:collate|not null|generated|default)\b", definition, maxsplit=1)[0]
 
 
-def _written(statements: Sequence[Statement], version_table: str) -> list[str]:
-    found = [each.text for each in statements if wording.writes_data(each.text, besides=version_table)]
-    return [" ".join(text.split())[:80] for text in found]
+def _written(step: Step, version_table: str) -> list[str]:
+    """The statements that change rows: by their words, by the lock that a change of rows takes, or unread to their end."""
+    return [
+        _gist(each)
+        for each in step.statements
+        if each.cut or wording.writes_data(each.text, besides=version_table) or _holds_rows(each, version_table)
+    ]
+
+
+def _holds_rows(statement: Statement, version_table: str) -> bool:
+    """Whatever changes rows of a table holds this lock on it: a function and a raw cursor too."""
+    return any(
+        lock.mode == "RowExclusiveLock" and catalog.names(lock.relation)[-1] != version_table
+        for lock in statement.locks
+    )
+
+
+def _gist(statement: Statement) -> str:
+    return " ".join(statement.text.split())[:80]
 
 
 def _left(forward: Step, back: Step, version_table: str) -> list[Change]:

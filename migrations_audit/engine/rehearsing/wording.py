@@ -28,6 +28,10 @@ _CHANGE: Final = re.compile(
     rf"|^TRUNCATE(?: TABLE)?(?: ONLY)? {_QUALIFIED}|^COPY {_QUALIFIED}.* FROM\b",
     re.IGNORECASE,
 )
+_IN_BLOCK: Final = re.compile(
+    r"\b(?:DELETE FROM|INSERT INTO|MERGE INTO|TRUNCATE|(?<!FOR )(?<!KEY )(?<!ON )(?<!DO )UPDATE)\b", re.IGNORECASE
+)
+"""A block may put the name behind it together."""
 _SPEAKS_OF_IT: Final = re.compile(
     r"(?:CREATE (?:OR REPLACE )?(?:CONSTRAINT )?(?:EVENT )?(?:FUNCTION|PROCEDURE|RULE|TRIGGER|POLICY)|GRANT|REVOKE"
     r"|ALTER DEFAULT PRIVILEGES)\b",
@@ -35,6 +39,20 @@ _SPEAKS_OF_IT: Final = re.compile(
 )
 """Statements in which a change is named and not made."""
 _LEAVES_IT_OPEN: Final = re.compile(r"CALL\b", re.IGNORECASE)
+_NOT_COMPARED: Final = re.compile(
+    r"(?:GRANT|REVOKE|COMMENT ON|SECURITY LABEL|ALTER (?:DEFAULT PRIVILEGES|ROLE|USER|GROUP|DATABASE|SYSTEM)"
+    r"|(?:CREATE|DROP) (?:ROLE|USER|GROUP)|ALTER SEQUENCE .*\bRESTART|SELECT .*\bSETVAL)\b",
+    re.IGNORECASE,
+)
+"""What leaves no trace in the catalog as it is compared."""
+_DROPS_TABLES: Final = re.compile(r"DROP (?:FOREIGN )?TABLE (?:IF EXISTS )?(.+)", re.IGNORECASE)
+_DROPS_COLUMN: Final = re.compile(rf"\bDROP (?!CONSTRAINT\b)(?:COLUMN )?(?:IF EXISTS )?({_NAME})", re.IGNORECASE)
+_ALTERS: Final = re.compile(
+    rf"ALTER (?:FOREIGN )?TABLE (?:IF EXISTS )?(?:ONLY )?{_QUALIFIED} (?P<does>.*)", re.IGNORECASE
+)
+_RENAMES: Final = re.compile(
+    rf"RENAME (?:COLUMN )?(?!TO\b|CONSTRAINT\b)({_NAME}) TO\b|(RENAME TO|SET SCHEMA)\b", re.IGNORECASE
+)
 _CONCURRENTLY: Final = re.compile(
     r"(?:CREATE (?:UNIQUE )?|DROP |RE)INDEX (?:\([^)]*\) ?)?(?:TABLE |INDEX )?CONCURRENTLY\b"
     r"|REFRESH MATERIALIZED VIEW CONCURRENTLY\b|ALTER TABLE .* DETACH PARTITION .* CONCURRENTLY\b",
@@ -55,6 +73,40 @@ def writes_data(text: str, *, besides: str = "") -> bool:
     return any(_changes(part, besides) for part in _parts(text))
 
 
+def leaves_no_trace(text: str) -> bool:
+    """Whether some statement of ``text`` does something that the catalog, as it is compared, does not show."""
+    return any(_NOT_COMPARED.match(part.words) for part in _parts(text))
+
+
+def converts(text: str) -> bool:
+    """Whether some statement of ``text`` gives a column a type by an expression of its own."""
+    return any(
+        _ALTERS.match(part.words) and re.search(r"\bUSING\b", part.words, re.IGNORECASE) for part in _parts(text)
+    )
+
+
+def dropped(text: str) -> set[tuple[str, ...]]:
+    """The tables and columns that ``text`` names as dropped, as (table,) and (table, column), without their schemas."""
+    found: set[tuple[str, ...]] = set()
+    for part in _parts(text):
+        if tables := _DROPS_TABLES.match(part.words):
+            listed = re.sub(r" (?:CASCADE|RESTRICT)$", "", tables[1], flags=re.IGNORECASE)
+            found |= {(_stored(re.findall(_NAME, each)[-1]),) for each in listed.split(",") if re.search(_NAME, each)}
+        if alters := _ALTERS.match(part.words):
+            found |= {(_stored(alters[1]), _stored(name)) for name in _DROPS_COLUMN.findall(alters["does"])}
+    return found
+
+
+def renamed(text: str) -> set[tuple[str, ...]]:
+    """The tables and columns that ``text`` gives another name or schema, by their old names, as ``dropped`` does."""
+    found: set[tuple[str, ...]] = set()
+    for part in _parts(text):
+        if alters := _ALTERS.match(part.words):
+            for column, _ in _RENAMES.findall(alters["does"]):
+                found.add((_stored(alters[1]), _stored(column)) if column else (_stored(alters[1]),))
+    return found
+
+
 def empties(text: str) -> bool:
     """Whether some statement of ``text`` is a TRUNCATE."""
     return any(re.match(r"TRUNCATE\b", part.words, re.IGNORECASE) for part in _parts(text))
@@ -71,7 +123,7 @@ def _changes(part: _Part, besides: str) -> bool:
     if re.match(r"DO\b", part.words, re.IGNORECASE):
         bodies = [" ".join(body.split()) for body in part.bodies]
         # What a block executes may stand in its literals; one without a dollar quote is a literal as a whole.
-        return not bodies or any(_CHANGE.search(body) for body in bodies)
+        return not bodies or any(_CHANGE.search(body) or _IN_BLOCK.search(body) for body in bodies)
     if _LEAVES_IT_OPEN.match(part.words):
         return True
     names = [next(filter(None, found.groups())) for found in _CHANGE.finditer(part.words)]
