@@ -201,6 +201,7 @@ def test_an_extension_that_the_copys_server_lacks_is_a_reason_and_no_failure(
 
     assert rehearsal.outcome == "could_not_run"
     assert "no_such_extension" in rehearsal.sentence
+    assert [each["code"] for each in rehearsal.findings] == ["rehearsal_could_not_run"]
 
 
 def test_a_plan_that_fails_on_the_copy_says_where_and_why(
@@ -220,6 +221,7 @@ def test_a_plan_that_fails_on_the_copy_says_where_and_why(
     assert rehearsal.outcome == "failed"
     assert "failed on the copy in r2" in rehearsal.sentence
     assert [step["ended"] for step in rehearsal.steps] == [True, False]
+    assert [each["code"] for each in rehearsal.findings] == ["rehearsal_failed"]
     assert [row["name"] for row in rehearsal.impact["relations"]] == ["public.stock"]
 
 
@@ -274,6 +276,7 @@ def test_each_downgrade_is_graded_also_below_one_that_fails(
     assert grades["r4"][0] == "lossy"
     assert "column public.stock.o" in grades["r4"][1]
     assert rehearsal.grade == "impossible"
+    assert [each["place"][-5:] for each in rehearsal.findings if each["code"] == "downgrade_failed"] == ["r2.py"]
 
 
 def test_a_downgrade_that_fails_over_what_a_later_one_left_is_graded_by_itself(

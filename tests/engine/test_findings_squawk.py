@@ -9,33 +9,13 @@ import pytest
 
 from migrations_audit.engine.findings import rules, squawk
 from migrations_audit.severities import Severity
+from tests.findings import of_squawk
 
 
 def codes(sql: str) -> list[str]:
     return [each.code for each in squawk.of_sql(sql, place="x", in_transaction=True)]
 
 
-TRIGGERS = [
-    ("index_blocks", "CREATE INDEX i ON orders (a)"),
-    ("index_blocks", "DROP INDEX i"),
-    ("reindex_blocks", "REINDEX INDEX i"),
-    ("partition_blocks", "ALTER TABLE p DETACH PARTITION q"),
-    ("foreign_key_blocks", "ALTER TABLE lines ADD CONSTRAINT f FOREIGN KEY (o) REFERENCES orders (id)"),
-    ("constraint_blocks", "ALTER TABLE orders ADD CONSTRAINT c CHECK (a > 1)"),
-    ("unique_blocks", "ALTER TABLE orders ADD CONSTRAINT u UNIQUE (a)"),
-    ("unique_blocks", "ALTER TABLE orders ADD PRIMARY KEY (a)"),
-    ("not_null_scans", "ALTER TABLE orders ALTER COLUMN a SET NOT NULL"),
-    ("rewrites_table", "ALTER TABLE orders ADD COLUMN a uuid DEFAULT gen_random_uuid()"),
-    ("column_type_change", "ALTER TABLE orders ALTER COLUMN a TYPE bigint"),
-    ("required_column", "ALTER TABLE orders ADD COLUMN a int NOT NULL"),
-    ("renames", "ALTER TABLE orders RENAME COLUMN a TO b"),
-    ("renames", "ALTER TABLE orders RENAME TO sales"),
-    ("drops_not_null", "ALTER TABLE orders ALTER COLUMN a DROP NOT NULL"),
-    ("domain_constraint", "CREATE DOMAIN d AS int CHECK (VALUE > 1)"),
-    ("column_type_doubtful", "CREATE TABLE t (c char(3))"),
-    ("enum_value_order", "ALTER TYPE e ADD VALUE 'x'"),
-    ("name_too_long", f"ALTER TABLE orders ADD COLUMN {'a' * 80} int"),
-]
 QUIET = [
     "CREATE TABLE t (id int); CREATE INDEX i ON t (id)",
     "CREATE INDEX CONCURRENTLY i ON orders (a)",
@@ -49,8 +29,10 @@ QUIET = [
 ]
 
 
-@pytest.mark.parametrize(("code", "sql"), TRIGGERS)
-def test_a_rule_finds_with_our_severity_and_advice(code: str, sql: str) -> None:
+@pytest.mark.parametrize("rule", of_squawk.RULES)
+def test_a_rule_finds_with_our_severity_and_advice(rule: str) -> None:
+    code, (sql, _) = squawk.CODES[rule], of_squawk.RULES[rule]
+
     (found,) = squawk.of_sql(f"SELECT 1;\n{sql};", place="x", in_transaction=True, pg_version="18.6 (Debian)")
 
     assert (found.code, found.place) == (code, "x, line 2")
@@ -79,8 +61,9 @@ def test_it_leaves_alone(sql: str) -> None:
     assert codes(sql) == []
 
 
-def test_every_code_that_it_can_give_has_a_rule() -> None:
+def test_every_code_that_it_can_give_has_a_rule_and_cases_of_its_own() -> None:
     assert set(squawk.CODES.values()) <= set(rules.BY_CODE)
+    assert set(of_squawk.RULES) == set(squawk.CODES)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 
 from migrations_audit.engine.findings import rules
 from migrations_audit.states import TargetStatus
+from tests.findings.registry import PARTS
 from tests.project.sources import ROOT, calls, constant, first_cells, python_files
 
 
@@ -44,3 +45,10 @@ def test_every_code_that_is_given_has_a_rule() -> None:
 
     assert len(given) > 20
     assert given - {""} <= set(rules.BY_CODE)
+
+
+def test_every_rule_has_a_case_that_triggers_it_and_one_that_does_not() -> None:
+    assert {part.name: {code for code, _ in (*part.triggers, *part.quiet)} - part.codes for part in PARTS} == {
+        part.name: set() for part in PARTS
+    }
+    assert set().union(*(part.codes for part in PARTS)) == set(rules.BY_CODE)

@@ -53,9 +53,7 @@ def test_a_smaller_table_and_one_that_the_plan_makes_itself_are_not() -> None:
 
 
 def test_a_target_that_did_not_tell_its_sizes_is_a_finding_and_no_pass() -> None:
-    found = findings_of(
-        REWRITING, impact={"problem": "ledger/production/main did not answer.", "relations": [], "holders": []}
-    )
+    found = findings_of(REWRITING, impact={"problem": "ledger/production/main did not answer."})
 
     assert found.keys() == {"impact_could_not_run"}
     assert "is not known" in found["impact_could_not_run"]

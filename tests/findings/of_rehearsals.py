@@ -1,0 +1,127 @@
+"""The rules about what a rehearsal saw: what a copy and its target told, and the same a little less bad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from migrations_audit.engine.rehearsing import grading
+from migrations_audit.engine.rehearsing.types import Lock, Pass, Statement, Step
+from migrations_audit.execution import rehearsal_findings
+from migrations_audit.models import Environment, MigrationRun, Plan, Project, Target
+from tests.findings.cases import Part
+
+LIMIT_MB: Final = 20
+LIMIT_MS: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of the plan of one revision. Without ``sql`` offline mode gave none."""
+
+    statements: tuple[Statement, ...] = ()
+    impact: Mapping[str, Any] = field(default_factory=dict)
+    differs: bool = False
+    reasons: tuple[str, ...] = ()
+    sql: str = "-- by rules of its own"
+    untold: int = 0
+
+
+def run() -> MigrationRun:
+    environment = Environment(slug="production", rewrite_limit_mb=LIMIT_MB, lock_limit_ms=LIMIT_MS)
+    return MigrationRun(target=Target(project=Project(slug="ledger"), environment=environment, slug="main"))
+
+
+def findings(seen: Seen) -> list[dict[str, Any]]:
+    """The findings of a rehearsal that passed."""
+    return rehearsal_findings.of_rehearsal(
+        run(),
+        Plan(steps=[{"revision": "002", "path": "versions/002.py"}], sql=seen.sql),
+        Pass(steps=(Step("002", "upgrade", list(seen.statements), seen.untold),)),
+        impact={"problem": "", "relations": [], "holders": [], **seen.impact},
+        differs=seen.differs,
+        reasons={"002": seen.reasons},
+    )
+
+
+def found(seen: Seen, _: Path) -> set[str]:
+    return {each["code"] for each in findings(seen)}
+
+
+def locking(*, mode: str = "AccessExclusiveLock", ms: int = 1, **more: Any) -> tuple[Statement, ...]:
+    """A lock on the entries, and what follows it in its transaction."""
+    return Statement("ALTER …", locks=[Lock(mode, "public.entries")], **more), Statement("CREATE …", ms=ms)
+
+
+def rewriting(megabytes: int) -> Seen:
+    relation = {"name": "public.entries", "bytes": megabytes * 1024**2}
+    return Seen(locking(rewrites=["public.entries"]), {"relations": [relation]})
+
+
+def held(seconds: float | None, *, mode: str = "AccessExclusiveLock", relation: str = "public.entries") -> Seen:
+    return Seen(locking(mode=mode), {"holders": [{"relation": relation, "transaction_s": seconds}]})
+
+
+def graded(*, problem: str = "", has_downgrade: bool = True) -> Seen:
+    """One whose way back was graded."""
+    known = {"table public.t": "table"}
+    up, down = Step("002", "upgrade", ended=True, after=known), Step("002", "downgrade", ended=True, before=known)
+    grade = grading.grade(up, down, problem=problem, has_downgrade=has_downgrade, version_table="alembic_version")
+    return Seen(reasons=grade.reasons)
+
+
+def executed(*texts: str, **more: Any) -> Seen:
+    return Seen(tuple(Statement(text) for text in texts), **more)
+
+
+SILENT: Final = {"problem": "ledger/production/main did not answer."}
+OF_REHEARSALS: Final = Part(
+    "rehearsals",
+    found,
+    [
+        ("large_rewrite", rewriting(LIMIT_MB)),
+        ("long_lock", Seen(locking(ms=LIMIT_MS + 1))),
+        ("long_lock", Seen(locking(ms=LIMIT_MS + 1, mode="ShareLock"))),
+        ("lock_is_held", held(60.0)),
+        ("impact_could_not_run", Seen(locking(), SILENT)),
+        ("downgrade_failed", graded(problem="one way")),
+        ("downgrade_failed", Seen(reasons=("Applied again after its downgrade, it failed on the copy: no.",))),
+        ("depends_on_data", executed("UPDATE entries SET a = 1")),
+        ("depends_on_data", executed("SELECT id FROM entries")),
+        ("copy_differs", Seen(differs=True)),
+        ("drop_table", executed("DROP TABLE entries", sql="")),
+        ("lint_could_not_run", executed("CREATE TYPE mood AS ENUM ('ok')", sql="", untold=1)),
+    ],
+    [
+        ("large_rewrite", rewriting(LIMIT_MB - 1)),
+        ("long_lock", Seen(locking(ms=LIMIT_MS - 1))),
+        ("long_lock", Seen(locking(ms=LIMIT_MS + 1, mode="ShareUpdateExclusiveLock"))),
+        ("long_lock", Seen(locking(ms=LIMIT_MS + 1, in_autocommit=True))),
+        ("lock_is_held", held(59.0)),
+        ("lock_is_held", held(None)),
+        ("lock_is_held", held(60.0, relation="public.users")),
+        ("lock_is_held", held(60.0, mode="RowExclusiveLock")),
+        ("impact_could_not_run", Seen(impact=SILENT)),
+        ("downgrade_failed", graded()),
+        ("downgrade_failed", graded(has_downgrade=False)),
+        ("depends_on_data", executed("CREATE TABLE entries (a int)", "SELECT relname FROM pg_class")),
+        ("depends_on_data", executed("UPDATE alembic_version SET version_num = '002'")),
+        ("copy_differs", Seen()),
+        ("drop_table", executed("DROP TABLE entries", sql="DROP TABLE entries;")),
+        ("lint_could_not_run", executed("CREATE TYPE mood AS ENUM ('ok')", sql="")),
+    ],
+)
+
+
+def found_in_outcome(failed: bool, _: Path) -> set[str]:
+    return {each["code"] for each in rehearsal_findings.of_outcome(run(), failed=failed, sentence="No.")}
+
+
+OF_OUTCOMES: Final = Part(
+    "outcomes",
+    found_in_outcome,
+    [("rehearsal_failed", True), ("rehearsal_could_not_run", False)],
+    [("rehearsal_failed", False), ("rehearsal_could_not_run", True)],
+)
