@@ -72,7 +72,7 @@ def request(
     """
     target = access.get_target_for(actor, target_id)
     access.need(actor, target.environment, Role.REQUESTER, scope="request")
-    asked = check_request(revision, operation=operation)
+    asked = _asked(revision, operation=operation, rolls_back=rolls_back)
     words = texts.check(reason, field="reason", longest=LONGEST_REASON, required=True)
     note = texts.check(ticket, field="ticket", longest=LONGEST_TICKET)
     meant = {"target": target.pk, "operation": operation.value, "revision": asked, "rolls_back": rolls_back}
@@ -280,6 +280,15 @@ def close_unknown(*, actor: Actor, number: int, reason: str) -> MigrationRun:
     )
     audit.record_run(actor=actor, action="run.closed", run=run, reason=words)
     return run
+
+
+def _asked(revision: str, *, operation: Operation, rolls_back: int | None) -> str:
+    asked = check_request(revision, operation=operation)
+    if rolls_back is not None and operation is not Operation.ROLLBACK:
+        raise Invalid(
+            "Only a rollback takes a run back. Leave its number out, or ask for a rollback.", field="rolls_back"
+        )
+    return asked
 
 
 def _rolled_back(actor: Actor, target: Target, number: int | None) -> MigrationRun | None:

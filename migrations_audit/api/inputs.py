@@ -50,7 +50,7 @@ class RunRequest(Body):
     reason: LongText = Field(description="For the approvers and the audit.")
     ticket: LongText = ""
     operation: Operation = Operation.UPGRADE
-    rolls_back: Number | None = Field(None, description="The run that a rollback takes back.")
+    rolls_back: Number | None = Field(None, description="The run that a rollback takes back; for rollbacks only.")
 
 
 class Start(Body):

@@ -31,6 +31,7 @@ from migrations_audit.queries import (
     promotion,
     rehearsals,
     rights,
+    rollbacks,
     workers,
 )
 from migrations_audit.queries import findings as plan_findings
@@ -128,6 +129,8 @@ class RunPage:
     """The last reading before anything was sent: where a recovery would have to lead."""
     entries: Sequence[Entry]
     rollbacks: Sequence[MigrationRun]
+    leads_elsewhere: str
+    """That a rollback does not lead to where the run began that it rolls back; empty otherwise."""
     findings: Sequence[plan_findings.Standing]
     may_accept: bool
     """Whether this person may accept findings here."""
@@ -271,6 +274,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         observations=list(Observation.objects.filter(run=run).order_by("at", "id").defer("facts", "pending", "heads")),
         stood=Observation.objects.filter(run=run, purpose="preflight", catalog__isnull=False).order_by("-id").first(),
         entries=_entries(run),
+        leads_elsewhere=rollbacks.elsewhere(run),
         rollbacks=list(MigrationRun.objects.filter(rolls_back=run).order_by("number")),
         findings=found,
         may_accept=bool(found)

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.paginator import Page, Paginator
 
 from migrations_audit.models import MigrationRun, Observation, Role, Target
-from migrations_audit.queries import rights, runs, standing
+from migrations_audit.queries import rights, rollbacks, runs, standing
 from migrations_audit.states import TargetStatus
 
 PAGE = 10
@@ -35,6 +35,8 @@ class TargetPage:
     runs: Page[MigrationRun]
     observations: Page[Observation]
     choices: Sequence[Choice]
+    beginning: rollbacks.Beginning | None
+    """Where the run began that somebody wants to roll back."""
     may_request: bool
     may_adopt: bool
     may_forget: bool
@@ -49,14 +51,21 @@ class TargetPage:
 
 
 def target_page(
-    target: Target, *, user_id: int | None, now: datetime, runs_page: str = "1", observations_page: str = "1"
+    target: Target,
+    *,
+    user_id: int | None,
+    now: datetime,
+    runs_page: str = "1",
+    observations_page: str = "1",
+    rolls_back: int | None = None,
 ) -> TargetPage:
-    """Everything that the page of ``target`` shows to one person who may see it."""
+    """Everything that the page of ``target`` shows to one person who may see it. ``rolls_back`` is a run to prepare for."""
     held = rights.rights_of(user_id).get(target.environment_id, rights.Rights(user_id))
     observations = Observation.objects.filter(target=target)
     newest = observations.first()
     read = observations.counted().select_related("snapshot").defer("snapshot__archive").first()
     is_copy = target.identity is None and newest is not None and newest.may_be_meant
+    choices = _choices(read)
     listed = MigrationRun.objects.filter(target=target).select_related("plan").defer(*runs.HEAVY)
     return TargetPage(
         target=target,
@@ -65,7 +74,8 @@ def target_page(
         live_run=MigrationRun.objects.live().filter(target=target).first(),
         runs=Paginator(listed, PAGE).get_page(runs_page),
         observations=Paginator(observations.select_related("run"), PAGE).get_page(observations_page),
-        choices=_choices(read),
+        choices=choices,
+        beginning=rollbacks.beginning_of(rolls_back, target=target, below=[each.revision for each in choices]),
         may_request=held.holds(Role.REQUESTER),
         may_adopt=held.holds(Role.REQUESTER) and _has_unnoted_tables(newest),
         may_forget=held.holds(Role.ADMINISTRATOR) and (target.identity is not None or is_copy),

@@ -181,6 +181,18 @@ def test_a_rollback_names_the_run_that_it_rolls_back() -> None:
     assert trail.last("run.requested").facts["facts"]["rolls_back"] == first.number
 
 
+@pytest.mark.parametrize(("operation", "revision"), [(Operation.UPGRADE, "head"), (Operation.ADOPT, "003")])
+def test_only_a_rollback_rolls_a_run_back(operation: Operation, revision: str) -> None:
+    place = make_place()
+    first = make_run(place, state="queued")
+
+    with pytest.raises(Invalid, match="Only a rollback takes a run back") as refused:
+        ask(place, operation=operation, revision=revision, rolls_back=first.number)
+
+    assert refused.value.field == "rolls_back"
+    assert not MigrationRun.objects.filter(rolls_back=first).exists()
+
+
 def test_a_rollback_of_a_run_elsewhere_is_refused() -> None:
     place = make_place()
     elsewhere = make_place(slug="staging", tier="staging", project=place.project)

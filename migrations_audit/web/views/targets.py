@@ -101,6 +101,7 @@ def _page(request: HttpRequest, pk: int, *, typed: Mapping[str, str], status: in
         now=now,
         runs_page=request.GET.get("runs", "1"),
         observations_page=request.GET.get("observations", "1"),
+        rolls_back=_number(typed.get("rolls_back", "")),
     )
     context = {
         "title": target.label,

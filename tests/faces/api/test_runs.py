@@ -46,6 +46,14 @@ def test_a_rollback_names_the_run_that_it_takes_back(place: people.Place, dev: C
     assert (answer.body["operation"], answer.body["rolls_back"]) == ("rollback", first.number)
 
 
+def test_an_upgrade_does_not_name_a_run_that_it_takes_back(place: people.Place, dev: Caller) -> None:
+    first = people.make_run(place, revision="003")
+
+    answer = ask(dev, rolls_back=first.number)
+
+    assert (answer.status, answer.code, answer.error["field"]) == (422, "invalid", "rolls_back")
+
+
 def test_asking_twice_makes_one_run_and_names_it(place: people.Place, dev: Caller) -> None:
     first = ask(dev).body["number"]
 

@@ -54,6 +54,16 @@ def test_a_rollback_is_asked_for_in_so_many_words(place: people.Place, run: Run)
     assert (made.operation, made.requested, made.rolls_back) == ("rollback", "-1", first)
 
 
+def test_an_upgrade_that_names_a_run_to_take_back_is_not_asked_for(place: people.Place, run: Run) -> None:
+    first = people.make_run(place, revision="003")
+
+    ended = run("request_run", "--as", "dev", *TARGET, "--reason", "Up.", "--rolls-back", first.number)
+
+    assert ended.code != 0
+    assert "Only a rollback takes a run back" in ended.err
+    assert MigrationRun.objects.count() == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from migrations_audit.actions import attempts, plans, runs
 from migrations_audit.models import MigrationRun, Target
-from migrations_audit.states import TargetStatus
+from migrations_audit.states import Operation, TargetStatus
 from tests import people
 from tests.faces.web.graphs import observe_with_graph
 from tests.faces.web.visitor import Visitor, VisitorOf, events
@@ -120,6 +121,99 @@ def test_the_rollback_of_a_run_is_prepared_with_its_number(place: people.Place, 
     assert f'autocomplete="off" value="{run.number}"' in page.source
     assert MigrationRun.objects.get(rolls_back=run).requested == "002"
     assert "Rollback asked for:" in dev.run(run).words
+
+
+def begun_at(place: people.Place, rows: list[str]) -> MigrationRun:
+    """A verified run from these rows to 003."""
+    run = people.make_run(place, state="planning")
+    draft = people.make_draft(place, from_revisions=rows, base_observation=people.observe(place, revisions=rows))
+    plan = plans.record(actor=people.WORKER, number=run.number, epoch=run.epoch, draft=draft)
+    people.approve_by_all(place, run.number, plan.digest)
+    runs.start(actor=place.actor("operator"), number=run.number, digest=plan.digest, confirm=place.target.label)
+    ended = people.finish(place, attempts.claim(actor=people.WORKER, number=run.number))
+    observe_with_graph(place, rows=["003"])
+    return ended
+
+
+def back(place: people.Place, undone: MigrationRun, to: list[str]) -> MigrationRun:
+    """A planned rollback of that run to these rows."""
+    run = people.make_run(
+        place,
+        state="planning",
+        revision=to[0] if to else "base",
+        operation=Operation.ROLLBACK,
+        rolls_back=undone.number,
+    )
+    draft = people.make_draft(place, from_revisions=["003"], to_revisions=to)
+    plans.record(actor=people.WORKER, number=run.number, epoch=run.epoch, draft=draft)
+    return run
+
+
+@pytest.mark.parametrize(("rows", "chosen"), [(["002"], "002"), (["001"], "001"), ([], "base")])
+def test_where_a_run_began_is_chosen_for_its_rollback(
+    place: people.Place, visitor: VisitorOf, rows: list[str], chosen: str
+) -> None:
+    run = begun_at(place, rows)
+
+    page = visitor("dev").get(f"{path(place)}?rolls_back={run.number}")
+
+    assert page.source.count(" selected>") == 1
+    assert f'<option value="{chosen}" selected>' in page.source
+    assert f"Run {run.number} began at {chosen}: going back to there takes back what it applied." in page.words
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["002", "abc"], "began at 002, abc, which has no single name to go back to."),
+        (["000"], "began at 000, which is not below where the target was read last."),
+    ],
+)
+def test_where_nobody_can_go_back_to_nothing_is_chosen(
+    place: people.Place, visitor: VisitorOf, rows: list[str], words: str
+) -> None:
+    run = begun_at(place, rows)
+
+    page = visitor("dev").get(f"{path(place)}?rolls_back={run.number}")
+
+    assert " selected>" not in page.source
+    assert words in page.words
+
+
+def test_the_run_of_another_target_chooses_nothing(place: people.Place, visitor: VisitorOf) -> None:
+    observe_with_graph(place, rows=["003"])
+    other = people.make_place(slug="staging", tier="staging", project=place.project)
+    run = people.make_run(other, state="awaiting_approval")
+
+    page = visitor("dev").get(f"{path(place)}?rolls_back={run.number}")
+
+    assert " selected>" not in page.source
+    assert f"Run {run.number} began" not in page.words
+
+
+def test_what_somebody_chose_is_not_chosen_anew_after_an_error(place: people.Place, visitor: VisitorOf) -> None:
+    run = begun_at(place, ["001"])
+
+    page = visitor("dev").post(path(place, "rollback"), revision="002", reason=" ", rolls_back=str(run.number))
+
+    assert page.status == 400
+    assert '<option value="002" selected>' in page.source
+    assert page.source.count(" selected>") == 1
+    assert f"Run {run.number} began at 001" in page.words
+
+
+@pytest.mark.parametrize(("to", "says"), [(["002"], False), (["001"], True), ([], True)])
+def test_a_rollback_that_leads_elsewhere_than_its_run_began_says_so(
+    place: people.Place, visitor: VisitorOf, to: list[str], says: bool
+) -> None:
+    run = begun_at(place, ["002"])
+
+    words = visitor("dba").run(back(place, run, to)).part("status")
+
+    assert f"It rolls back run {run.number} ." in words
+    leads = f"Another revision was chosen: run {run.number} began at 002, and this leads to {''.join(to) or 'base'}."
+    assert (leads in words) is says
+    assert ("Another revision" in words) is says
 
 
 def test_a_rollback_does_not_go_forward(place: people.Place, visitor: VisitorOf) -> None:
