@@ -386,10 +386,9 @@ def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
             glass.need_rights(run, _who_broke_it(run))
     except approvals.PlanChanged as error:
         return RunState.VOID, error.code, f"{error.message} The stored plan does not match its digest."
-    except approvals.ApprovedThingChanged as error:
-        return RunState.VOID, error.code, error.message
     except PortalError as error:
-        return RunState.REFUSED, error.code, error.message
+        is_void = isinstance(error, approvals.ApprovedThingChanged)
+        return RunState.VOID if is_void else RunState.REFUSED, error.code, error.message
     enrolled = run.target.identity
     if enrolled is None or plans.identity_facts(enrolled) != plans.identity_facts(plan.identity):
         return (
