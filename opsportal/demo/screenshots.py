@@ -1,6 +1,7 @@
 """Pictures of the running demo: ``dev.py screenshots`` beside a ``dev.py demo`` that has been walked.
 
 Takes the pages that the README and the docs show, light and dark, wide and narrow, and fails when a page has a console error.
+Where no run of the ledger waits for approval, it is asked for: its page shows what an approver sees of a dangerous revision.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from opsportal.demo import ledger_run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -67,10 +71,10 @@ class Photographer:
         yield page
         context.close()
 
-    def take(self, page: Page, path: str, name: str) -> None:
-        """Open a page and store a picture of its first screen as ``name``.png."""
+    def take(self, page: Page, path: str, name: str, *, whole: bool = False) -> None:
+        """Open a page and store a picture of its first screen, or of all of it, as ``name``.png."""
         page.goto(f"{self._base_url}{path}", wait_until="load")
-        page.screenshot(path=str(self._folder / f"{name}.png"))
+        page.screenshot(path=str(self._folder / f"{name}.png"), full_page=whole)
         print(f"{name}.png: {page.title()}", flush=True)
 
     def _complain(self, page: Page, kind: str, text: str) -> None:
@@ -93,6 +97,13 @@ def pictures(photographer: Photographer, run: str, target: str, *, every: bool) 
                     photographer.take(page, "/audit/", f"audit{suffix}")
 
 
+def approval_pictures(photographer: Photographer, run: str) -> None:
+    """What an approver sees before deciding on the ledger's dangerous revision: wide, light and dark, and narrow as a phone."""
+    for suffix, dark, narrow in (("", False, False), ("-dark", True, False), ("-narrow", False, True)):
+        with photographer.person("priya", dark=dark, narrow=narrow) as page:
+            photographer.take(page, run, f"approval{suffix}", whole=True)
+
+
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="dev.py screenshots")
     parser.add_argument("--data", type=Path, default=ROOT / ".portal", help="the data folder of the running demo")
@@ -105,12 +116,23 @@ def main(words: list[str]) -> int:
         print(f"No demo runs in {options.data}. Start `python3 dev.py demo --walk` first.", file=sys.stderr)
         return 1
     base_url = f"http://127.0.0.1:{(options.data / 'web-port').read_text().strip()}"
-    passwords = {item["username"]: item["password"] for item in json.loads((options.data / "signins.json").read_text())}
+    signins = json.loads((options.data / "signins.json").read_text())
+    passwords = {item["username"]: item["password"] for item in signins}
+    token = next(item["token"] for item in signins if item.get("token"))
+    try:
+        with httpx.Client(
+            base_url=f"{base_url}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
+        ) as api:
+            ledger = ledger_run.waiting(api)
+    except ledger_run.NoWaitingRun as error:
+        print(error, file=sys.stderr)
+        return 1
     options.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         photographer = Photographer(browser, base_url, passwords, options.out)
         pictures(photographer, options.run, options.target, every=options.every)
+        approval_pictures(photographer, f"/runs/{ledger}/")
         browser.close()
     for complaint in photographer.complaints:
         print(f"CONSOLE: {complaint}", file=sys.stderr)
