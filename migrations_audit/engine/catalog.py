@@ -1,4 +1,4 @@
-"""The schema of a target as text: read, compared, told."""
+"""The schema of a target as text: read, compared, told. docs/rehearsal.md says what is part of it and what is not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from migrations_audit import hashchain
-from migrations_audit.engine import catalog_queries
+from migrations_audit.engine import catalog_queries, catalog_queries_beside
 from migrations_audit.engine.redaction import clean
 from migrations_audit.engine.types import Catalog, Change
 from migrations_audit.errors import PortalError
@@ -21,14 +21,33 @@ from migrations_audit.errors import PortalError
 MAX_SHOWN: Final = 160
 
 # The order in which a difference is told: what others rest on first. A table and all that belongs to it stay together.
-_FIRST: Final = ("schema", "extension", "enum", "domain", "type", "sequence")
+_FIRST: Final = ("schema", "extension", "server", "collation", "enum", "domain", "type", "cast", "sequence")
 _OF_TABLES: Final = ("table", "foreign table", "column", "constraint", "row security", "policy", "trigger", "rule")
-_LAST: Final = ("index", "view", "materialized view", "function", "procedure", "aggregate")
+_LAST: Final = (
+    "index",
+    "view",
+    "materialized view",
+    "function",
+    "procedure",
+    "aggregate",
+    "statistics",
+    "publication",
+    "event trigger",
+)
 _KINDS: Final = {kind: rank for rank, kind in enumerate((*_FIRST, *_OF_TABLES, *_LAST))}
 _KIND: Final = re.compile("|".join(sorted(_KINDS, key=len, reverse=True)))
 _IDENTIFIER: Final = r'(?:"(?:[^"]|"")*"|[^".(]+)'
 _WHOLE_TABLES: Final = ("table", "foreign table", "row security")
 """Kinds whose key is that of a whole table; the others name one of its parts."""
+
+
+KINDS: Final = hashlib.sha256(
+    repr(
+        (catalog_queries_beside.PLAIN, catalog_queries.CONSTRAINTS, catalog_queries.INDEXES, catalog_queries.FUNCTIONS)
+    ).encode()
+).hexdigest()[:16]
+"""What a reading of this version of the portal holds. One of another version may hold other kinds of objects: a difference
+between the two says nothing about the database."""
 
 
 class SchemaChanging(PortalError):
@@ -38,12 +57,12 @@ class SchemaChanging(PortalError):
 
 
 def read(connection: psycopg.Connection[TupleRow]) -> Catalog:
-    """Read the whole catalog of the connected database; call it inside ``session.snapshot``.
+    """Read what is compared of the connected database's catalog; call it inside ``session.snapshot``.
 
     Two databases with the same schema have the same fingerprint, however each came to it. Data, owners, grants, comments, the
     values of sequences and the order of columns are not part of it. Raises SchemaChanging.
     """
-    plain = [_rows(connection, query) for query in catalog_queries.PLAIN]
+    plain = [_rows(connection, query) for query in catalog_queries_beside.PLAIN]
     constraints = _rows(connection, catalog_queries.CONSTRAINTS)
     indexes = _rows(connection, catalog_queries.INDEXES)
     functions = [

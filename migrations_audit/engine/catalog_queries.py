@@ -11,36 +11,37 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-# The schema of the portal's marker is no part of the project's.
-_OWN_SCHEMA: Final = sql.SQL(r"(n.nspname NOT LIKE 'pg\_%' AND n.nspname NOT IN ('information_schema', 'opsportal'))")
+_OWN_SCHEMA: Final = sql.SQL(r"(n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema')")
+# The portal's marker is no part of the project's; whatever else is in its schema counts.
 _OWN_RELATION: Final = sql.SQL(
-    """{own_schema} AND NOT EXISTS (
+    """{own_schema} AND NOT (n.nspname = 'opsportal' AND c.relname IN ('marker', 'marker_pkey')) AND NOT EXISTS (
         SELECT FROM pg_depend d
          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e')"""
 ).format(own_schema=_OWN_SCHEMA)
 
 
-def _query(text: LiteralString) -> sql.Composed:
+def query(text: LiteralString) -> sql.Composed:
+    """The question, with ``{own_schema}`` about ``n`` and ``{own_relation}`` about ``n`` and ``c`` filled in."""
     return sql.SQL(text).format(own_schema=_OWN_SCHEMA, own_relation=_OWN_RELATION)
 
 
-SCHEMAS: Final = _query(
+SCHEMAS: Final = query(
     """
     SELECT format('schema %I', n.nspname), 'schema', ''
       FROM pg_namespace n
-     WHERE {own_schema} AND NOT EXISTS (SELECT FROM pg_depend d
+     WHERE {own_schema} AND n.nspname <> 'opsportal' AND NOT EXISTS (SELECT FROM pg_depend d
            WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e')
 """
 )
 
-EXTENSIONS: Final = _query(
+EXTENSIONS: Final = query(
     """
     SELECT format('extension %I', e.extname), format('version %s, schema %I', e.extversion, n.nspname), ''
       FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 """
 )
 
-TABLES: Final = _query(
+TABLES: Final = query(
     """
     SELECT format('%s %I.%I', CASE c.relkind WHEN 'f' THEN 'foreign table' ELSE 'table' END, n.nspname, c.relname),
            concat_ws(', ',
@@ -52,6 +53,10 @@ TABLES: Final = _query(
                   FROM pg_inherits i WHERE i.inhrelid = c.oid),
                pg_get_expr(c.relpartbound, c.oid),
                'server ' || quote_ident(s.srvname),
+               CASE WHEN c.relkind <> 'f' THEN 'replica identity ' || CASE c.relreplident
+                   WHEN 'f' THEN 'full' WHEN 'n' THEN 'nothing' WHEN 'i' THEN coalesce(
+                       (SELECT i.indexrelid::regclass::text FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident),
+                       'of an index that is gone') END END,
                (SELECT string_agg(o, ', ' ORDER BY o) FROM unnest(c.reloptions || f.ftoptions) o)),
            ''
       FROM pg_class c
@@ -63,7 +68,7 @@ TABLES: Final = _query(
 """
 )
 
-COLUMNS: Final = _query(
+COLUMNS: Final = query(
     """
     SELECT format('column %I.%I.%I', n.nspname, c.relname, a.attname),
            concat_ws(' ',
@@ -86,22 +91,25 @@ COLUMNS: Final = _query(
 """
 )
 
-# NOT NULL ('n', with rows here in newer versions) is told with its column, a constraint trigger ('t') as a trigger.
-CONSTRAINTS: Final = _query(
+# NOT NULL ('n', with rows here in newer versions) is told with its column, unless it is not validated; a constraint trigger ('t')
+# as a trigger. A foreign key is checked by triggers of its own, which can be switched off.
+CONSTRAINTS: Final = query(
     """
     SELECT format('constraint %I.%I.%I', n.nspname, c.relname, k.conname),
-           pg_get_constraintdef(k.oid),
+           pg_get_constraintdef(k.oid) || CASE WHEN k.contype = 'f' AND EXISTS (
+                   SELECT FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled <> 'O')
+               THEN ' (triggers not enabled)' ELSE '' END,
            CASE WHEN NOT k.convalidated AND pg_get_constraintdef(k.oid) LIKE '% NOT VALID'
                 THEN 'not validated' ELSE '' END
       FROM pg_constraint k
       JOIN pg_class c ON c.oid = k.conrelid
       JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE k.contype NOT IN ('n', 't') AND {own_relation}
+     WHERE k.contype <> 't' AND (k.contype <> 'n' OR NOT k.convalidated) AND {own_relation}
 """
 )
 
 # The index of a primary key or the like is told by its constraint, unless it is not in force.
-INDEXES: Final = _query(
+INDEXES: Final = query(
     """
     SELECT format('index %I.%I', n.nspname, c.relname),
            pg_get_indexdef(i.indexrelid) || CASE WHEN i.indisvalid AND i.indisready THEN '' ELSE ' (invalid)' END,
@@ -117,7 +125,7 @@ INDEXES: Final = _query(
 """
 )
 
-ROW_SECURITY: Final = _query(
+ROW_SECURITY: Final = query(
     """
     SELECT format('row security %I.%I', n.nspname, c.relname),
            concat_ws(', ', CASE WHEN c.relrowsecurity THEN 'enabled' END, CASE WHEN c.relforcerowsecurity THEN 'forced' END),
@@ -128,7 +136,7 @@ ROW_SECURITY: Final = _query(
 """
 )
 
-POLICIES: Final = _query(
+POLICIES: Final = query(
     """
     SELECT format('policy %I.%I.%I', n.nspname, c.relname, p.polname),
            concat_ws(' ',
@@ -147,7 +155,7 @@ POLICIES: Final = _query(
 """
 )
 
-TRIGGERS: Final = _query(
+TRIGGERS: Final = query(
     """
     SELECT format('trigger %I.%I.%I', n.nspname, c.relname, g.tgname),
            pg_get_triggerdef(g.oid) || CASE g.tgenabled WHEN 'O' THEN '' WHEN 'D' THEN ' (disabled)'
@@ -160,9 +168,12 @@ TRIGGERS: Final = _query(
 """
 )
 
-RULES: Final = _query(
+RULES: Final = query(
     """
-    SELECT format('rule %I.%I.%I', n.nspname, c.relname, w.rulename), pg_get_ruledef(w.oid), ''
+    SELECT format('rule %I.%I.%I', n.nspname, c.relname, w.rulename),
+           pg_get_ruledef(w.oid) || CASE w.ev_enabled WHEN 'O' THEN '' WHEN 'D' THEN ' (disabled)'
+                                                      WHEN 'R' THEN ' (replica)' ELSE ' (always)' END,
+           ''
       FROM pg_rewrite w
       JOIN pg_class c ON c.oid = w.ev_class
       JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -170,7 +181,7 @@ RULES: Final = _query(
 """
 )
 
-VIEWS: Final = _query(
+VIEWS: Final = query(
     """
     SELECT format('%s %I.%I', CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END, n.nspname, c.relname),
            concat_ws(' ', (SELECT 'with (' || string_agg(o, ', ' ORDER BY o) || ')' FROM unnest(c.reloptions) o),
@@ -182,7 +193,7 @@ VIEWS: Final = _query(
 """
 )
 
-SEQUENCES: Final = _query(
+SEQUENCES: Final = query(
     """
     SELECT format('sequence %I.%I', n.nspname, c.relname),
            concat_ws(' ',
@@ -203,7 +214,7 @@ SEQUENCES: Final = _query(
 )
 
 # The row type of a table is told by the table; here are the types that were created as such.
-TYPES: Final = _query(
+TYPES: Final = query(
     """
     SELECT format('%s %I.%I', CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, n.nspname, t.typname),
            CASE t.typtype
@@ -233,8 +244,9 @@ TYPES: Final = _query(
 """
 )
 
-# The third column is the whole source, for the definition's digest. pg_get_functiondef refuses aggregates.
-FUNCTIONS: Final = _query(
+# The third column is the whole source, for the definition's digest. pg_get_functiondef refuses aggregates. Left out are the
+# questions of a rehearsal, which are on a copy.
+FUNCTIONS: Final = query(
     """
     SELECT format('%s %I.%I(%s)', CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END,
                   n.nspname, p.proname, oidvectortypes(p.proargtypes)),
@@ -249,6 +261,7 @@ FUNCTIONS: Final = _query(
       JOIN pg_language l ON l.oid = p.prolang
      WHERE NOT EXISTS (SELECT FROM pg_depend d
                         WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
+       AND NOT (n.nspname = 'opsportal' AND p.pronargs = 0 AND p.proname IN ('locks', 'relations', 'catalog'))
        AND {own_schema}
 """
 )

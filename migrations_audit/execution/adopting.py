@@ -57,7 +57,7 @@ def findings(run: MigrationRun, reading: types.Reading, result: Sequence[str]) -
 def reference_of(run: MigrationRun, result: Sequence[str]) -> Observation | None:
     """The last reading of another target of the project at exactly these rows, with its catalog."""
     seen = Observation.objects.filter(
-        target__project=run.target.project, revisions=sorted(result), catalog__isnull=False
+        target__project=run.target.project, revisions=sorted(result), catalog__isnull=False, facts__kinds=catalog.KINDS
     ).exclude(target=run.target)
     return seen.select_related("catalog", "target__project", "target__environment").order_by("-at").first()
 

@@ -9,7 +9,7 @@ from migrations_audit.engine import catalog, expectations, promises
 from migrations_audit.engine.types import Reading
 from migrations_audit.execution import adopting, history, observing
 from migrations_audit.judgement import Facts, Judgement, Witness, judge
-from migrations_audit.models import MigrationRun, Observation, Plan
+from migrations_audit.models import Catalog, MigrationRun, Observation, Plan
 from migrations_audit.states import Engine, Operation, RunState, Verdict
 
 
@@ -27,7 +27,8 @@ def judge_look(
         )
     start = before.observation if before else _start_observation(run, plan)
     reading = look.reading
-    changes = catalog.diff(start.catalog.body, reading.catalog) if start.catalog else ()
+    before_it = start.catalog if start.catalog and observing.is_comparable(start) else None
+    changes = catalog.diff(before_it.body, reading.catalog) if before_it else ()
     adopts = plan.operation == Operation.ADOPT
     if adopts:
         changes = adopting.others(changes, run.target.project)
@@ -45,7 +46,7 @@ def judge_look(
             rows=reading.revisions,
             identity_differences=look.differences or _not_the_plans(plan, reading),
             changes=tuple(catalog.readable(changes)),
-            **_rehearsed(plan, start, reading),
+            **_rehearsed(plan, before_it, reading),
             adopts=adopts,
             reference=f"{reference.target} at {reference.at:%Y-%m-%d %H:%M} UTC" if reference else "",
             reference_differences=adopting.compare(run, reference, reading.catalog) if reference else (),
@@ -60,7 +61,7 @@ def judge_look(
                 for name in reading.prepared_transactions
                 if name not in start.facts.get("prepared_transactions", [])
             ),
-            catalog_known_before=start.catalog is not None,
+            catalog_known_before=before_it is not None,
             fingerprint=reading.catalog.fingerprint,
             fingerprint_seen_at_result=_seen_at(run, plan),
             promised_tables=len(promised),
@@ -72,15 +73,15 @@ def judge_look(
     )
 
 
-def _rehearsed(plan: Plan, start: Observation, reading: Reading) -> dict[str, Any]:
+def _rehearsed(plan: Plan, start: Catalog | None, reading: Reading) -> dict[str, Any]:
     """What the newest rehearsal that passed says must have come true."""
     rehearsal = plan.rehearsals.passed().order_by("-pk").first()
-    if rehearsal is None or start.catalog is None:
+    if rehearsal is None or start is None:
         return {}
     majors = {version.partition(".")[0] for version in (rehearsal.server_version, reading.identity.server_version)}
     differing = expectations.differences(
         rehearsal.delta,
-        start.catalog.body,
+        start.body,
         reading.catalog.body,
         version_table=plan.target.project.version_table,
         by_definition=len(majors) == 1 and not rehearsal.differences,
@@ -111,6 +112,10 @@ def _start_observation(run: MigrationRun, plan: Plan) -> Observation:
 def _seen_at(run: MigrationRun, plan: Plan) -> str:
     """The catalog's fingerprint when this target was last seen at the plan's result, or nothing."""
     seen = Observation.objects.filter(
-        target=run.target, revisions=sorted(plan.to_revisions), catalog__isnull=False, at__lt=plan.at
+        target=run.target,
+        revisions=sorted(plan.to_revisions),
+        catalog__isnull=False,
+        at__lt=plan.at,
+        facts__kinds=catalog.KINDS,
     ).first()
     return str(seen.catalog_id) if seen else ""

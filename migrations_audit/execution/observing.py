@@ -7,7 +7,7 @@ from typing import Any
 
 from migrations_audit.actions import evidence
 from migrations_audit.actors import Actor, worker
-from migrations_audit.engine import dialects, marker, standing, target, types
+from migrations_audit.engine import catalog, dialects, marker, standing, target, types
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import history, marking, places
@@ -34,6 +34,11 @@ def observe_target(*, target_id: int, worker_name: str) -> Observation:
     """Check one target now."""
     found = Target.objects.select_related("project", "environment").get(pk=target_id)
     return look(found, actor=worker(worker_name), purpose="check").observation
+
+
+def is_comparable(observation: Observation) -> bool:
+    """Whether its catalog holds the same kinds of objects as one that is read now."""
+    return bool(observation.facts.get("kinds", "") == catalog.KINDS)
 
 
 def look(
@@ -175,6 +180,7 @@ def _known(reading: types.Reading) -> dict[str, Any]:
         "revisions": reading.revisions,
         "catalog": (reading.catalog.fingerprint, reading.catalog.body),
         "facts": {
+            "kinds": catalog.KINDS,
             "pooled": reading.pooled,
             "duration_ms": reading.duration_ms,
             "invalid_indexes": list(reading.catalog.invalid_indexes),

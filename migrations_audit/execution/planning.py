@@ -10,7 +10,7 @@ from typing import Any
 
 from migrations_audit.actions import moves, plans
 from migrations_audit.actors import Actor, worker
-from migrations_audit.engine import process, resolve, snapshot, types
+from migrations_audit.engine import catalog, process, resolve, snapshot, types
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import adopting, commands, finding, observing, places, runner_request
 from migrations_audit.execution.heartbeat import Heartbeat
@@ -79,7 +79,10 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
     _refuse_unplannable(run, look.observation, is_pooled=look.reading.pooled)
     look.url.without_password(run.target.project.driver)  # raises for a driver of another engine
     left = leftovers.of_reading(
-        run.target, rows=look.reading.revisions or (), fingerprint=look.reading.catalog.fingerprint
+        run.target,
+        rows=look.reading.revisions or (),
+        fingerprint=look.reading.catalog.fingerprint,
+        kinds=catalog.KINDS,
     )
     if left is not None:
         raise CannotPlan(

@@ -298,6 +298,13 @@ def _compare_start(run: MigrationRun, plan: Plan, reading: types.Reading) -> Non
             f"{rows_text(reading.revisions)} now.{already} Plan again from there.",
         )
     if plans.start_digest(rows=rows, catalog=reading.catalog.fingerprint) != plan.parts["start"]:
+        if not observing.is_comparable(plan.base_observation):
+            raise Ended(
+                RunState.VOID,
+                "catalog_not_comparable",
+                "Void: this version of the portal compares other kinds of objects than the one that made the plan, so that "
+                f"nobody can say whether the catalog of {run.target} changed meanwhile. Plan again.",
+            )
         raise Ended(
             RunState.VOID,
             "catalog_changed",

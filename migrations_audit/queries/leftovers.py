@@ -12,8 +12,10 @@ CODES: Final = ("partly_applied", "possibly_partly_applied")
 _EXECUTED: Final = (RunState.APPLIED.value, RunState.FAILED.value, RunState.CLOSED.value)
 
 
-def of_reading(target: Target, *, rows: Sequence[str], fingerprint: str | None) -> MigrationRun | None:
+def of_reading(target: Target, *, rows: Sequence[str], fingerprint: str | None, kinds: str) -> MigrationRun | None:
     """The run that left ``target`` half applied, when a reading shows it as it was left and nobody accepted that.
+
+    ``kinds`` is what the reading compares: where another version of the portal read it then, only the rows can tell.
 
     A run whose revisions all stay inside their transactions and that ended between two of them left nothing half applied: it
     can be planned on from there.
@@ -33,7 +35,8 @@ def of_reading(target: Target, *, rows: Sequence[str], fingerprint: str | None) 
     left = sorted(read.revisions or ())
     if run.plan.is_transactional and left != sorted(run.plan.from_revisions):
         return None
-    return run if left == sorted(rows) and read.catalog_id == fingerprint else None
+    is_as_left = read.catalog_id == fingerprint or read.facts.get("kinds", "") != kinds
+    return run if left == sorted(rows) and is_as_left else None
 
 
 def of_newest_reading(target: Target) -> MigrationRun | None:
@@ -41,4 +44,5 @@ def of_newest_reading(target: Target) -> MigrationRun | None:
     newest = target.observations.counted().filter(catalog__isnull=False).first()
     if newest is None:
         return None
-    return of_reading(target, rows=newest.revisions or (), fingerprint=newest.catalog_id)
+    kinds = newest.facts.get("kinds", "")
+    return of_reading(target, rows=newest.revisions or (), fingerprint=newest.catalog_id, kinds=kinds)

@@ -44,7 +44,7 @@ def failed(
 def test_what_was_left_is_found_by_rows_and_catalog(place: Place) -> None:
     run = failed(place, rows=["002"])
 
-    found = left.of_reading(place.target, rows=["002"], fingerprint=AFTER)
+    found = left.of_reading(place.target, rows=["002"], fingerprint=AFTER, kinds="")
 
     assert run.reason_code == "partly_applied"
     assert found == run
@@ -55,7 +55,14 @@ def test_what_was_left_is_found_by_rows_and_catalog(place: Place) -> None:
 def test_a_target_that_was_changed_since_is_free(place: Place, rows: list[str], fingerprint: str) -> None:
     failed(place, rows=["002"])
 
-    assert left.of_reading(place.target, rows=rows, fingerprint=fingerprint) is None
+    assert left.of_reading(place.target, rows=rows, fingerprint=fingerprint, kinds="") is None
+
+
+def test_a_portal_that_compares_other_kinds_of_objects_does_not_take_that_for_a_repair(place: Place) -> None:
+    run = failed(place, rows=["002"])
+
+    assert left.of_reading(place.target, rows=["002"], fingerprint=hashchain.digest("more"), kinds="others") == run
+    assert left.of_reading(place.target, rows=["003"], fingerprint=hashchain.digest("more"), kinds="others") is None
 
 
 def test_what_nobody_can_compare_is_found_too(place: Place) -> None:

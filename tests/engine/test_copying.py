@@ -88,6 +88,11 @@ MANY_KINDS = (
     "CREATE PROCEDURE go() LANGUAGE sql AS 'SELECT 1'",
     "CREATE RULE keep AS ON DELETE TO apart.cache DO INSTEAD NOTHING",
     "ALTER TABLE users ADD CONSTRAINT sane CHECK (length(mail::text) > 3) NOT VALID",
+    "ALTER TABLE apart.cache DISABLE RULE keep",
+    "CREATE STATISTICS apart.st ON id, n FROM users",
+    "CREATE CAST (text AS mood) WITH INOUT AS ASSIGNMENT",
+    'CREATE COLLATION apart.plain FROM "C"',
+    "ALTER TABLE users REPLICA IDENTITY FULL",
     "CREATE SEQUENCE apart.numbers INCREMENT 5 CYCLE MAXVALUE 100",
 )
 
@@ -103,6 +108,22 @@ def test_a_copy_has_every_kind_of_object_that_its_target_has(
     assert (copy.url.database, copy.url.user) == (database.url.database, database.url.user)
     read = target.read(copy.url, application_name="opsportal:test")
     assert read.revisions == ("r1", "r2")
+
+
+def test_publications_and_event_triggers_stay_behind_and_make_no_copy_unlike_its_target(
+    scratch: Scratch, database: Database, tmp_path: Path
+) -> None:
+    database.run(
+        "CREATE FUNCTION seen() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "CREATE EVENT TRIGGER watch ON ddl_command_start EXECUTE FUNCTION seen()",
+        "CREATE PUBLICATION everything FOR ALL TABLES",
+    )
+
+    copy = make(database.url, scratch, tmp_path)
+
+    assert copy.differences == ()
+    assert [each for each in copy.problems if "event trigger" in each] == list(copy.problems)
+    assert not [key for key in copy.catalog.body if key.startswith(("publication ", "event trigger "))]
 
 
 def test_no_row_comes_with_it_but_those_of_the_versions(scratch: Scratch, database: Database, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ SHOP = (
     "CREATE PROCEDURE app.tidy(older integer, \"Name\" text) LANGUAGE sql AS 'SELECT 1'",
     "CREATE AGGREGATE app.total (integer) (SFUNC = int4pl, STYPE = integer, INITCOND = '0')",
     "CREATE RULE quiet AS ON DELETE TO app.customer DO INSTEAD NOTHING",
+    "CREATE FUNCTION app.seen() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+    "CREATE SCHEMA opsportal",
 )
 
 
@@ -142,6 +144,30 @@ def test_one_added_table_is_a_readable_list(shop: Database) -> None:
             "ALTER TABLE app.orders ALTER CONSTRAINT orders_customer_id_fkey NOT DEFERRABLE",
             "~ constraint app.orders.ord",
         ),
+        ("ALTER TABLE app.customer DISABLE RULE quiet", "~ rule app.customer.quiet: "),
+        ("ALTER TABLE app.orders REPLICA IDENTITY FULL", "~ table app.orders: table → table, replica identity full"),
+        (
+            "ALTER TABLE app.customer REPLICA IDENTITY USING INDEX customer_pkey",
+            "~ table app.customer: table → table, replica identity app.customer_pkey",
+        ),
+        ("ALTER TABLE app.orders DISABLE TRIGGER ALL", "~ constraint app.orders.orders_customer_id_fkey: "),
+        ("CREATE STATISTICS app.st ON id, total FROM app.orders", "+ statistics app.st: CREATE STATISTICS app.st ON "),
+        ("CREATE PUBLICATION leak FOR ALL TABLES", "+ publication leak: all tables, insert, update, delete, truncate"),
+        (
+            "CREATE CAST (text AS app.status) WITH INOUT AS IMPLICIT",
+            "+ cast (text as app.status): by input and output, implicit",
+        ),
+        ('CREATE COLLATION app.plain FROM "C"', "+ collation app.plain: provider c, collate C, ctype C"),
+        (
+            "CREATE EVENT TRIGGER watch ON ddl_command_start WHEN TAG IN ('DROP TABLE', 'CREATE TABLE')"
+            " EXECUTE FUNCTION app.seen()",
+            "+ event trigger watch: on ddl_command_start when tag in (CREATE TABLE, DROP TABLE) execute app.seen",
+        ),
+        ("CREATE TABLE opsportal.hidden (id int)", "+ table opsportal.hidden: table"),
+        (
+            "CREATE FUNCTION opsportal.hidden() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "+ function opsportal.hidden(): returns int",
+        ),
         (
             "CREATE INDEX i ON app.orders (id) WHERE id > 5",
             "+ index app.i: CREATE INDEX i ON app.orders USING btree (id) W",
@@ -167,6 +193,38 @@ def test_each_change_is_seen(shop: Database, statement: str, line: str) -> None:
 )
 def test_data_and_upkeep_change_nothing(shop: Database, statement: str) -> None:
     assert changes(shop, statement) == []
+
+
+def test_of_a_servers_options_their_names_are_told_and_no_value(database: Database) -> None:
+    database.run("CREATE FOREIGN DATA WRAPPER away")
+
+    made = changes(database, "CREATE SERVER far FOREIGN DATA WRAPPER away OPTIONS (host 'h', password 'swordfish')")
+    changed = changes(database, "ALTER SERVER far OPTIONS (SET password 'other')")
+
+    assert made[0].startswith("+ server far: wrapper away, options host password, sha256 ")
+    assert changed[0].startswith("~ server far: ")
+    assert "swordfish" not in "".join((*made, *changed))
+
+
+def test_the_portals_marker_is_no_part_of_the_catalog_and_what_else_is_in_its_schema_is(database: Database) -> None:
+    marking = (
+        "CREATE SCHEMA opsportal",
+        "CREATE TABLE opsportal.marker (portal text PRIMARY KEY, target text NOT NULL)",
+    )
+
+    assert changes(database, *marking) == []
+    assert changes(database, "CREATE VIEW opsportal.hidden AS SELECT 1 AS one") != []
+
+
+def test_a_not_null_that_is_not_validated_is_told(database: Database) -> None:
+    database.run("CREATE TABLE a (x int)", "ALTER TABLE a ADD CONSTRAINT present NOT NULL x NOT VALID")
+    before = database.read().catalog
+
+    database.run("ALTER TABLE a VALIDATE CONSTRAINT present")
+
+    assert before.unvalidated_constraints == ("public.a.present",)
+    assert before.body["constraint public.a.present"] == "NOT NULL x NOT VALID"
+    assert "constraint public.a.present" not in database.read().catalog.body
 
 
 def test_the_rows_of_the_version_table_are_not_part_of_the_catalog(database: Database) -> None:

@@ -44,6 +44,8 @@ OWNERS_SETTINGS: Final = "-c search_path=pg_catalog,pg_temp -c statement_timeout
 CONNECT_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 60
 MAX_LIST_BYTES: Final = 32 * 1024**2
+_NOT_COPIED: Final = ("publication ", "event trigger ")
+"""What no copy has, and what says nothing about how alike the rest is."""
 _IS_MAPPING: Final = re.compile(rb"\d+; \d+ \d+ USER MAPPING ")
 
 _ROLE: Final[LiteralString] = """
@@ -107,7 +109,8 @@ def make(
     copied = target.read(
         url, version_table=version_table, version_schema=version_schema, application_name=application_name
     )
-    differences = catalog.readable(catalog.diff(reading.catalog, copied.catalog))
+    changes = catalog.diff(reading.catalog, copied.catalog)
+    differences = catalog.readable(change for change in changes if not change.key.startswith(_NOT_COPIED))
     return Copy(
         url, copied.identity, copied.catalog, _first(differences, MOST_DIFFERENCES), _first(problems, MOST_PROBLEMS)
     )

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from migrations_audit.engine import catalog, catalog_queries
+from migrations_audit.engine import catalog, catalog_queries, catalog_queries_beside
 from migrations_audit.engine.rehearsing.types import Lock, Pass, Statement, Step
 from migrations_audit.engine.session import PINNED
 
@@ -80,7 +80,7 @@ def _value(setting: str, value: str) -> sql.Composable:
 
 def _catalog_query(connection: psycopg.Connection[TupleRow]) -> str:
     """All of ``catalog.read`` in one query, a function's source as its digest as there."""
-    plain = [*catalog_queries.PLAIN, catalog_queries.CONSTRAINTS, catalog_queries.INDEXES]
+    plain = [*catalog_queries_beside.PLAIN, catalog_queries.CONSTRAINTS, catalog_queries.INDEXES]
     take = sql.SQL("SELECT key, definition FROM ({}) AS q (key, definition, flag)")
     functions = sql.SQL(
         "SELECT key, definition || ', sha256 ' || encode(sha256(convert_to(source, 'UTF8')), 'hex')"
