@@ -78,8 +78,12 @@ def glance(number: int, *, user_id: int | None, after: int, patience: Patience, 
     The state is read before the lines, so that whoever sees an ended run also gets its last lines.
     """
     run = MigrationRun.objects.visible_to(user_id).filter(number=number).first()
-    if run is None:
-        return None
+    return None if run is None else glance_at(run, after=after)
+
+
+def glance_at(run: MigrationRun, *, after: int) -> Glance:
+    """The same of a run that was read just now."""
+    number = run.number
     decisions = Approval.objects.filter(run_id=number, withdrawn_at__isnull=True).count()
     rehearsal = run.rehearsals.order_by("-pk").values_list("pk", "state").first()
     steps = list(RunStep.objects.filter(run_id=number))

@@ -116,6 +116,22 @@ def icon(shape: str) -> SafeString:
 
 
 @register.simple_tag
+def refused(typed: Mapping[str, str] | str, forms: str, field: str, error: str, hint: str = "") -> SafeString:
+    """Marks the field because of which its form was refused, and ties it to the sentence with the id ``error``.
+
+    ``forms`` are the names under which the form is sent; ``typed`` is what was typed, nothing on a page that nobody sent.
+    """
+    given = typed if isinstance(typed, Mapping) else {}
+    is_it = bool(given) and given["form"] in (forms, *forms.split()) and given.get("field") == field
+    told = " ".join(filter(None, (hint, error if is_it else "")))
+    return format_html(
+        "{}{}",
+        SafeString(' aria-invalid="true"') if is_it else "",
+        format_html(' aria-describedby="{}"', told) if told else "",
+    )
+
+
+@register.simple_tag
 def standing_chip(standing: Standing) -> SafeString:
     """The status of a target."""
     return _chip(*STANDINGS[standing.kind], standing.words)

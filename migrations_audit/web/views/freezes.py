@@ -48,7 +48,8 @@ def thaw(request: HttpRequest) -> HttpResponse:
 
 def _again(request: HttpRequest, *, form: str, error: Invalid) -> HttpResponse:
     names = ("reason", "until")
-    typed = {name: request.POST.get(name, "") for name in names} | {"form": form, "error": error.message}
+    typed = {name: request.POST.get(name, "") for name in names}
+    typed |= {"form": form, "error": error.message, "field": error.field or ""}
     return _page(request, typed=typed, status=400)
 
 

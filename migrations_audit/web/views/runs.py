@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,14 +11,16 @@ from django.views.decorators.http import require_safe
 
 from migrations_audit import access
 from migrations_audit.access import actor_of
-from migrations_audit.errors import PortalError
+from migrations_audit.errors import Invalid, PortalError
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
-from migrations_audit.queries import eligibility, runs, sources
+from migrations_audit.queries import eligibility, live, runs, sources
 from migrations_audit.web import pages
 
 TYPED = ("comment", "confirm_target", "why_now", "why_not_approved", "at", "runbook")
 """What of a form is shown again. Never a password."""
+REGIONS = {"runbook": "rehearsal", "finding": "findings"}
+"""In which part of the page a form is, where that is not the decisions."""
 
 
 @require_safe
@@ -30,7 +33,8 @@ def page_again(request: HttpRequest, number: int, *, form: str, error: PortalErr
     """The same page after a form that was not accepted: the sentence at the form, and nothing of what was typed lost."""
     run = access.get_run_for(actor_of(request), number)
     typed = {name: request.POST.get(name, "") for name in TYPED}
-    typed |= {"form": form, "error": error.message}
+    typed |= {"form": form, "error": error.message, "field": (isinstance(error, Invalid) and error.field) or ""}
+    typed["region"] = REGIONS.get(form.partition(" ")[0], "decide")
     return _page(request, run, typed=typed, status=400)
 
 
@@ -52,10 +56,14 @@ def context_of(request: HttpRequest, run: MigrationRun) -> dict[str, Any]:
 def _page(
     request: HttpRequest, run: MigrationRun, *, typed: Mapping[str, str] | None = None, status: int = 200
 ) -> HttpResponse:
+    tail = runs.log_tail(run)
+    # Read before the page itself: what changes in between is then told as a change.
+    state = live.glance_at(run, after=tail.last_seq).state
     context = {
         **context_of(request, run),
         "typed": typed or {},
+        "state": json.dumps(state),
         "sources": sources.plan_sources(run.plan) if run.plan is not None else [],
-        "tail": runs.log_tail(run),
+        "tail": tail,
     }
     return pages.show(request, "migrations_audit/run.html", context, status=status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -351,3 +352,13 @@ def test_one_person_cannot_take_every_connection_with_live_logs(
 
     assert answer.status_code == 429
     assert answer["Retry-After"] == "30"
+
+
+def test_the_page_comes_with_the_state_that_its_stream_begins_with(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="running")
+    viewer = visitor("viewer")
+
+    page = html.unescape(viewer.run(run).source)
+
+    told = page.partition('data-state="')[2].partition('}"')[0] + "}"
+    assert json.loads(told) == json.loads(viewer.get(f"/runs/{run.number}/log").source)["state"]
