@@ -25,6 +25,7 @@ from migrations_audit.queries import (
     bound,
     durations,
     eligibility,
+    gist,
     leftovers,
     openings,
     progress,
@@ -111,6 +112,8 @@ class RunPage:
     slots: Sequence[Slot]
     decisions: Sequence[Approval]
     my_role_counts: bool
+    not_approve: str
+    """Why this person's Approve cannot be pressed as things stand; said only to who decides."""
     asks_for_nobody: bool
     left_out: Sequence[str]
     """Who cannot approve, or whose approval does not count, and why: a sentence each."""
@@ -132,6 +135,8 @@ class RunPage:
     leads_elsewhere: str
     """That a rollback does not lead to where the run began that it rolls back; empty otherwise."""
     findings: Sequence[plan_findings.Standing]
+    gist: Sequence[gist.Point]
+    """What a decision rests on, in one line."""
     may_accept: bool
     """Whether this person may accept findings here."""
 
@@ -262,6 +267,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         slots=_slots(standing, stands),
         decisions=ground.decisions,
         my_role_counts=any(user_id in people for people in stands.outlook.by_role.values()),
+        not_approve=_not_approve(run, ground, user_id=user_id),
         asks_for_nobody=not stands.wanted,
         changes_asked=[item for item in standing if item.decision == Decision.CHANGES],
         my_decision=next((item.decision for item in standing if item.person_id == user_id), ""),
@@ -277,10 +283,34 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         leads_elsewhere=rollbacks.elsewhere(run),
         rollbacks=list(MigrationRun.objects.filter(rolls_back=run).order_by("number")),
         findings=found,
+        gist=gist.of(found, ground.rehearsed),
         may_accept=bool(found)
         and run.requester_id != user_id
         and plan_findings.may_accept(user_id, run.target.project),
     )
+
+
+def _not_approve(run: MigrationRun, ground: _Ground, *, user_id: int | None) -> str:
+    mine = {item.decision for item in ground.standing if item.person_id == user_id}
+    others = [item.person_name for item in ground.standing if item.decision == Decision.CHANGES]
+    open_findings = sum(each.blocks for each in ground.found)
+    if Decision.APPROVE in mine:
+        return "You have approved it."
+    if (exclusion := ground.stands.left_out.get(user_id or 0)) is not None:
+        return f"You cannot approve it: {exclusion.sentence}"
+    if others and Decision.CHANGES not in mine:
+        return f"Nobody can approve it while {others[0]} asks for changes."
+    if ground.lacking:
+        return "Nobody can approve it as it stands; the approvals say why."
+    if ground.rehearsed.missing:
+        return "Nobody can approve it without the rehearsal that the policy demands."
+    if ground.rehearsed.needs_runbook:
+        return "Nobody can approve it before its runbook is written."
+    if open_findings:
+        return (
+            f"Nobody can approve it before {open_findings} finding{'s are' if open_findings > 1 else ' is'} accepted."
+        )
+    return "It is approved already."
 
 
 def log_tail(run: MigrationRun) -> LogTail:

@@ -32,7 +32,7 @@ def test_an_approver_accepts_what_must_be_accepted_and_then_approves(
 ) -> None:
     dba = Person(chromium, served.web.url, "dba", javascript=javascript)
     dba.page.goto(f"/runs/{run.number}/")
-    expect(dba.page.get_by_role("button", name="Approve", exact=True)).to_have_count(0)
+    expect(dba.page.get_by_role("button", name="Approve", exact=True)).to_be_disabled()
     finding = dba.page.locator(".findings > li", has_text="delete_without_where")
 
     finding.locator("summary").click()
@@ -42,7 +42,7 @@ def test_an_approver_accepts_what_must_be_accepted_and_then_approves(
 
     expect(finding.get_by_text("The table is empty.")).to_be_visible()
     expect(finding.get_by_text("Accepted by dba")).to_be_visible()
-    expect(dba.page.get_by_role("button", name="Approve", exact=True)).to_be_visible()
+    expect(dba.page.get_by_role("button", name="Approve", exact=True)).to_be_enabled()
     assert dba.complaints == []
 
 

@@ -14,7 +14,7 @@ from django.test import Client
 from migrations_audit.models import AuditEvent, MigrationRun, Plan
 
 _TAG = re.compile(r"<[^>]*>")
-_BUTTON = re.compile(r"<button[^>]*>(.*?)</button>", re.S)
+_BUTTON = re.compile(r"<button(?![^>]*\sdisabled)[^>]*>(.*?)</button>", re.S)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Page:
 
     @property
     def buttons(self) -> set[str]:
-        """The words on the buttons of the page's own part."""
+        """The words on the buttons of the page's own part that can be pressed."""
         main = self.source.partition("<main")[2]
         return {_plain(found) for found in _BUTTON.findall(main)}
 
