@@ -200,15 +200,21 @@ def take_back(*, actor: Actor, number: int) -> Approval:
     audit.record_run(actor=actor, action="run.approval_withdrawn", run=run, decision=approval.decision)
     if approval.decision == Decision.CHANGES:
         _go_on(run, match, actor=actor)
+    elif run.run_state is RunState.AWAITING_APPROVAL and not match.is_met:
+        _say_what_it_waits_for(run, match)
     return approval
 
 
 def _go_on(run: MigrationRun, match: policy.Match, *, actor: Actor) -> None:
     """After somebody took back a wish for changes: the next such wish, approved, or what is still missing."""
-    other = changes_asked(run)
-    if other is None and match.is_met:
+    if match.is_met and changes_asked(run) is None:
         mark_approved(run, actor=actor, now=database_now())
-        return
+    else:
+        _say_what_it_waits_for(run, match)
+
+
+def _say_what_it_waits_for(run: MigrationRun, match: policy.Match) -> None:
+    other = changes_asked(run)
     sentence = changes_sentence(other) if other is not None else waiting_sentence(match)
     MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=sentence)
 

@@ -25,6 +25,33 @@ def test_an_approved_run_waits_again_when_it_falls_short() -> None:
     assert trail.of_run(run)[-1] == "run.approval_withdrawn"
 
 
+def test_a_run_that_was_short_before_says_what_it_waits_for_now() -> None:
+    place = make_place()
+    run = make_run(place, state="awaiting_approval")
+    assert run.plan is not None
+    approvals.approve(actor=place.actor("dba"), number=run.number, digest=run.plan.digest)
+
+    approvals.take_back(actor=place.actor("dba"), number=run.number)
+
+    run.refresh_from_db()
+    assert run.sentence == "Waiting for approval: 1 × database-administrator, 1 × owner."
+
+
+def test_a_wish_of_somebody_else_stays_what_the_run_waits_for() -> None:
+    place = make_place()
+    run = make_run(place, state="awaiting_approval")
+    assert run.plan is not None
+    approvals.approve(actor=place.actor("dba"), number=run.number, digest=run.plan.digest)
+    approvals.request_changes(
+        actor=place.actor("owner"), number=run.number, digest=run.plan.digest, comment="Use a WHERE."
+    )
+
+    approvals.take_back(actor=place.actor("dba"), number=run.number)
+
+    run.refresh_from_db()
+    assert run.sentence.startswith("owner asked for changes: Use a WHERE.")
+
+
 def test_a_run_that_has_more_than_enough_stays_approved() -> None:
     place = make_place()
     second = add_person(place, "owner2", ("approver", "owner"))
