@@ -229,9 +229,8 @@ def changes_asked(run: MigrationRun) -> Approval | None:
 def changes_sentence(asked: Approval) -> str:
     """What a run waits for while somebody wants something else, in words."""
     return (
-        f"{asked.person_name} asked for changes: {asked.comment} It cannot be approved until {asked.person_name} "
-        "takes that back, or "
-        "the requester withdraws and asks again."
+        f"{asked.person_name} asked for changes: {asked.comment} It cannot be approved until {asked.person_name} takes that "
+        "back, or the requester withdraws and asks again."
     )
 
 
@@ -249,13 +248,7 @@ def mark_approved(run: MigrationRun, *, actor: Actor, now: datetime) -> None:
     lifetime = timedelta(seconds=run.target.environment.approval_lifetime_s)
     standing = run.approvals.filter(decision=Decision.APPROVE, withdrawn_at__isnull=True)
     since = standing.aggregate(at=Min("at"))["at"] or now
-    moves.move(
-        run,
-        to=RunState.APPROVED,
-        sentence=APPROVED,
-        approved_at=now,
-        expires_at=since + lifetime,
-    )
+    moves.move(run, to=RunState.APPROVED, sentence=APPROVED, approved_at=now, expires_at=since + lifetime)
     audit.record_run(actor=actor, action="run.approved", run=run, requirements=run.target.environment.requirements)
 
 

@@ -78,11 +78,13 @@ def glance(number: int, *, user_id: int | None, after: int, patience: Patience, 
     The state is read before the lines, so that whoever sees an ended run also gets its last lines.
     """
     run = MigrationRun.objects.visible_to(user_id).filter(number=number).first()
-    return None if run is None else glance_at(run, after=after)
+    if run is None:
+        return None
+    return glance_at(run, after=after, is_long=patience.is_exceeded(run, user_id=user_id, now=now))
 
 
-def glance_at(run: MigrationRun, *, after: int) -> Glance:
-    """The same of a run that was read just now."""
+def glance_at(run: MigrationRun, *, after: int, is_long: bool) -> Glance:
+    """The same of a run that was read just now, and that takes longer than expected or does not."""
     number = run.number
     decisions = Approval.objects.filter(run_id=number, withdrawn_at__isnull=True).count()
     rehearsal = run.rehearsals.order_by("-pk").values_list("pk", "state").first()
@@ -97,7 +99,7 @@ def glance_at(run: MigrationRun, *, after: int) -> Glance:
             "sentence": run.sentence,
             "cancel_requested": run.cancel_requested_at is not None,
             "worker_ending": workers.ending_with(run) is not None,
-            "is_long": patience.is_exceeded(run, user_id=user_id, now=now),
+            "is_long": is_long,
             "decisions": decisions,
             "rehearsal": " ".join(map(str, rehearsal or ())),
             "steps": [

@@ -8,7 +8,7 @@ from typing import Final
 
 from migrations_audit import hashchain
 from migrations_audit.actions import attempts, plans, runs
-from migrations_audit.engine import graph, process, resolve, snapshot, types
+from migrations_audit.engine import catalog, graph, process, resolve, snapshot, types
 from migrations_audit.execution import finding
 from migrations_audit.execution.observing import Look
 from migrations_audit.execution.places import Scripts
@@ -79,7 +79,7 @@ def verified(place: people.Place, sha256: str) -> None:
     assert people.finish(place, claimed).verdict == "verified"
 
 
-def observed_elsewhere(place: people.Place, catalog: dict[str, str]) -> None:
+def observed_elsewhere(place: people.Place, body: dict[str, str]) -> None:
     """Another target of the project that was read at 003 with this catalog."""
     other = Target.objects.create(
         project=place.project, environment=place.environment, slug="other", url_reference="env:OTHER"
@@ -87,7 +87,8 @@ def observed_elsewhere(place: people.Place, catalog: dict[str, str]) -> None:
     people.observe(
         people.Place(place.environment, place.project, other),
         revisions=["003"],
-        catalog=(hashchain.digest(str(catalog)), catalog),
+        catalog=(hashchain.digest(str(body)), body),
+        facts={"kinds": catalog.KINDS},
     )
 
 

@@ -58,11 +58,12 @@ def _page(
 ) -> HttpResponse:
     tail = runs.log_tail(run)
     # Read before the page itself: what changes in between is then told as a change.
-    state = live.glance_at(run, after=tail.last_seq).state
+    state = live.glance_at(run, after=tail.last_seq, is_long=False).state
+    shared = context_of(request, run)
     context = {
-        **context_of(request, run),
+        **shared,
         "typed": typed or {},
-        "state": json.dumps(state),
+        "state": json.dumps({**state, "is_long": shared["page"].is_long}),
         "sources": sources.plan_sources(run.plan) if run.plan is not None else [],
         "tail": tail,
     }
