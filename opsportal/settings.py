@@ -83,6 +83,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "migrations_audit.web.middleware.VisibleTextMiddleware",
     "migrations_audit.web.middleware.PortalErrorMiddleware",
+    "migrations_audit.web.middleware.WrongMethodMiddleware",
 ]
 
 ROOT_URLCONF = "opsportal.urls"

@@ -19,12 +19,18 @@ SAFE = ("GET", "HEAD")
 TITLES = {
     403: "You may not do this",
     404: "There is no such page",
+    405: "This address takes no such request",
     400: "That was not accepted",
     409: "Somebody was faster",
     503: "Not possible at the moment",
 }
 # One sentence for what is absent and for what is hidden: the answer must not tell which.
 NOT_FOUND = "There is nothing here, or you may not see it. Check the address; an administrator can give you a role."
+
+
+LISTS = {"audit/": "web:audit", "freeze/": "web:freeze"}
+NOT_PRESSED = "You had been signed out, or came here by a link. Nothing was changed; press it again."
+NO_SUCH_REQUEST = "The browser sent what this address does not take. Nothing was changed."
 
 
 class AddressMiddleware(MiddlewareMixin):
@@ -86,6 +92,22 @@ class PortalErrorMiddleware(MiddlewareMixin):
         return pages.show(request, "migrations_audit/error.html", context, status=status)
 
 
+class WrongMethodMiddleware(MiddlewareMixin):
+    """Whoever comes to a button's address with a GET, by a link or back from signing in, is led to the page with the button."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        place = request.resolver_match
+        if response.status_code != 405 or place is None or place.app_name not in ("web", "admin"):
+            return response
+        if request.method == "GET" and place.app_name == "web":
+            messages.warning(request, NOT_PRESSED)
+            return pages.SeeOther(_way_back(request))
+        context = {"title": TITLES[405], "sentence": NO_SUCH_REQUEST, "way_back": ""}
+        page = pages.show(request, "migrations_audit/error.html", context, status=405)
+        page["Allow"] = response["Allow"]
+        return page
+
+
 def _recorded(request: HttpRequest, error: PortalError) -> PortalError:
     """The same error once its event is in the chain; without the event, the error that says so."""
     route = request.resolver_match.route if request.resolver_match else ""
@@ -105,7 +127,8 @@ def _way_back(request: HttpRequest) -> str:
         return reverse("web:run", kwargs={"number": about["number"]})
     if "pk" in about:
         return reverse("web:target", kwargs={"pk": about["pk"]})
-    return reverse("admin:index")
+    route = request.resolver_match.route if request.resolver_match else ""
+    return reverse(next((name for begin, name in LISTS.items() if route.startswith(begin)), "admin:index"))
 
 
 def _status(error: PortalError) -> int:

@@ -371,7 +371,7 @@ def test_asking_takes_a_post_and_the_pages_own_token(place: people.Place) -> Non
     careful = Visitor(place.people["dba"], checks_csrf=True)
 
     assert careful.client.post(f"/runs/{run.number}/rehearse").status_code == 403
-    assert careful.client.get(f"/runs/{run.number}/rehearse").status_code == 405
+    assert careful.client.get(f"/runs/{run.number}/rehearse").status_code == 303
     assert not run.rehearsals.exists()
 
 

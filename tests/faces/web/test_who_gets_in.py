@@ -87,15 +87,35 @@ def test_get_never_changes_anything(place: people.Place, visitor: VisitorOf, nam
     run = people.make_run(place, state="approved")
     before = MigrationRun.objects.values().get(number=run.number)
 
-    answer = visitor("operator").get(address(name, run))
+    operator = visitor("operator")
 
-    assert answer.status == 405
+    answer = operator.get(address(name, run))
+
+    assert answer.status == 303
+    assert "Nothing was changed; press it again." in operator.said()
+    assert operator.client.get(answer.location).status_code in (200, 403)
     assert MigrationRun.objects.values().get(number=run.number) == before
+
+
+def test_whoever_was_signed_out_at_a_button_comes_back_to_the_page(place: people.Place) -> None:
+    run = people.make_run(place, state="awaiting_approval")
+    late = Visitor(None)
+    to_login = late.press(run, "approve").location
+    late.client.force_login(place.people["dba"])
+
+    back = late.get(f"/runs/{run.number}/approve")
+
+    assert to_login == f"/login/?next=/runs/{run.number}/approve"
+    assert back.location == f"/runs/{run.number}/"
+    assert "You had been signed out, or came here by a link." in late.run(run).words
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_takes_no_post(place: people.Place, visitor: VisitorOf, name: str) -> None:
-    assert visitor("operator").post(address(name, people.make_run(place))).status == 405
+    answer = visitor("operator").post(address(name, people.make_run(place)))
+
+    assert answer.status == 405
+    assert "The browser sent what this address does not take. Nothing was changed." in answer.words
 
 
 @pytest.mark.parametrize("name", POSTS)
@@ -172,5 +192,6 @@ def test_logging_out_takes_a_post(place: people.Place, visitor: VisitorOf) -> No
     dev = visitor("dev")
 
     assert dev.get("/logout/").status == 405
+    assert "Nothing was changed." in dev.get("/logout/").words
     assert dev.post("/logout/").status in (200, 302)
     assert dev.get("/").status == 302
