@@ -6,11 +6,14 @@ said here: a time that the clock shows twice comes due twice, and one that it pa
 
 from __future__ import annotations
 
+import calendar
 import functools
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from copy import copy
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from importlib import resources
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -32,28 +35,62 @@ class Schedule:
     def last(self, at: datetime) -> datetime | None:
         """The newest moment at or before ``at`` at which it came due."""
         zone = ZoneInfo(self.time_zone)
-        wall, spread = _wall(at, zone), _spread(at, zone)
-        best: tuple[datetime, datetime] | None = None
-        for tick in CronSim(self.cron, wall + spread + MINUTE, reverse=True):
-            if best is not None and tick < best[1] - spread:
-                break
-            for moment in _moments(tick, zone):
-                if moment <= at and (best is None or moment > best[0]):
-                    best = (moment, tick)
-        return None if best is None else best[0]
+        local = at.astimezone(zone)
+        ticks = self._ticks(_wall(local) + MINUTE, backwards=True)
+        if local.fold and (turn := _turn_after(at - DAY, zone)) is not None:
+            # Shown for the second time: what is later on the clock came due when it was shown for the first time.
+            ticks += self._ticks(_wall((turn - MINUTE).astimezone(zone)) + MINUTE, backwards=True)
+        return max((moment for tick in ticks for moment in _moments(tick, zone) if moment <= at), default=None)
 
     def next(self, after: datetime) -> datetime | None:
         """The first moment after ``after`` at which it comes due."""
         zone = ZoneInfo(self.time_zone)
-        wall, spread = _wall(after, zone), _spread(after, zone)
-        best: tuple[datetime, datetime] | None = None
-        for tick in CronSim(self.cron, wall - spread - MINUTE):
-            if best is not None and tick > best[1] + spread:
+        local = after.astimezone(zone)
+        ticks = self._ticks(_wall(local))
+        if local.utcoffset() != local.replace(fold=1).utcoffset() and (turn := _turn_after(after, zone)) is not None:
+            # Shown for the first time: what is earlier on the clock comes due again when it is shown for the second time.
+            ticks += self._ticks(_wall(turn.astimezone(zone)) - MINUTE)
+        return min((moment for tick in ticks for moment in _moments(tick, zone) if moment > after), default=None)
+
+    def unbroken(self, since: datetime, gap: timedelta, limit: datetime) -> datetime:
+        """The last of the moments from ``since`` on that follow one another with at most ``gap`` between them.
+
+        ``since`` is one itself. The first at or after ``limit`` ends it. The work is a look for each time that the clock is
+        moved and one for each day, whatever comes due in between.
+        """
+        while since < limit:
+            following = self.next(since)
+            if following is None or following - since > gap:
                 break
-            for moment in _moments(tick, zone):
-                if moment > after and (best is None or moment < best[0]):
-                    best = (moment, tick)
-        return None if best is None else best[0]
+            since = self._steady(following, gap, limit)
+        return since
+
+    def _steady(self, since: datetime, gap: timedelta, limit: datetime) -> datetime:
+        """``unbroken`` before ``limit`` and before the clock is moved: there, one day on which it comes due is like another."""
+        zone = ZoneInfo(self.time_zone)
+        start = wall = _wall(since.astimezone(zone))
+        close = wall + (min(limit, _turn_after(since, zone) or limit) - since)
+        line, times, breaks = _day(self.cron, gap)
+        day = datetime.combine(wall, time.min)
+        while day < min(close, wall + gap + DAY):
+            index = bisect_right(times, wall - day)
+            if day.month in line.months and line.match_day(day) and index < len(times):
+                begin = day + times[index]
+                if begin - wall > gap or begin >= close:
+                    break
+                stop = breaks[bisect_left(breaks, times[index])]  # the last of this day, if nothing breaks it before
+                wall = day + min(stop, times[bisect_left(times, close - day) - 1])
+                if stop != times[-1]:
+                    break
+            day += DAY
+        return since + (wall - start)
+
+    def _ticks(self, wall: datetime, *, backwards: bool = False) -> list[datetime]:
+        """The next time after ``wall`` on the clock, or the last before it, if there is one."""
+        line = copy(_line(self.cron, backwards))
+        line.dt = wall
+        tick = next(line, None)
+        return [] if tick is None else [tick]
 
 
 def check_cron(text: str) -> None:
@@ -99,23 +136,55 @@ def _known_zones() -> frozenset[str]:
     return frozenset(resources.files("tzdata").joinpath("zones").read_text("utf-8").split())
 
 
-def _wall(moment: datetime, zone: ZoneInfo) -> datetime:
+@functools.lru_cache(maxsize=1_000)
+def _line(cron: str, backwards: bool = False) -> CronSim:
+    """The line as it was read: that costs more than finding a time by it. Copy it before it is moved."""
+    return CronSim(cron, datetime(2024, 1, 1), reverse=backwards)  # noqa: DTZ001  (a calendar without a clock)
+
+
+def _wall(local: datetime) -> datetime:
     """What the wall clock shows, to the minute."""
-    return moment.astimezone(zone).replace(tzinfo=None, fold=0, second=0, microsecond=0)
+    return local.replace(tzinfo=None, fold=0, second=0, microsecond=0)
 
 
-def _spread(moment: datetime, zone: ZoneInfo) -> timedelta:
-    """By how much the wall clock is moved around ``moment``: so far apart the order of wall times and of moments may differ."""
-    offsets = [(moment + step).astimezone(zone).utcoffset() or timedelta(0) for step in (-DAY, timedelta(0), DAY)]
-    return max(offsets) - min(offsets)
-
-
-def _moments(wall: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+def _moments(wall: datetime, zone: ZoneInfo) -> list[datetime]:
     """The moments at which the wall clock shows ``wall``; for a time that it passes over, the one at which it has passed it."""
-    while True:
-        found = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
-        shown = sorted(moment for moment in found if moment.astimezone(zone).replace(tzinfo=None) == wall)
-        if shown:
-            yield from shown
-            return
-        wall += MINUTE
+    first, second = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first <= second:
+        return sorted({first, second})
+    turn = _turn_after(second, zone)
+    return [] if turn is None else [turn]
+
+
+def _turn_after(moment: datetime, zone: ZoneInfo) -> datetime | None:
+    """When the clock is moved the next time after ``moment``, in that year and the two that follow."""
+    years = range(moment.year, moment.year + 3)
+    return next((turn for year in years for turn in _turns(year, zone) if turn > moment), None)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _turns(year: int, zone: ZoneInfo) -> tuple[datetime, ...]:
+    """The moments of a year at which the clock is moved. No clock is moved twice a day."""
+    days = [datetime(year, 1, 1, tzinfo=UTC) + DAY * count for count in range(366 + calendar.isleap(year))]
+    offsets = [day.astimezone(zone).utcoffset() for day in days]
+    pairs = zip(pairwise(days), pairwise(offsets), strict=True)
+    return tuple(_turn(since, until, zone) for (since, until), (before, after) in pairs if before != after)
+
+
+def _turn(since: datetime, until: datetime, zone: ZoneInfo) -> datetime:
+    before = since.astimezone(zone).utcoffset()
+    while until - since > MINUTE:
+        middle = since + (until - since) // (2 * MINUTE) * MINUTE
+        if middle.astimezone(zone).utcoffset() == before:
+            since = middle
+        else:
+            until = middle
+    return until
+
+
+@functools.lru_cache(maxsize=100)
+def _day(cron: str, gap: timedelta) -> tuple[CronSim, list[timedelta], list[timedelta]]:
+    """The line, its times of a day, and those of them after which more than ``gap`` passes until the next, with the last one."""
+    line = _line(cron)
+    times = [timedelta(hours=hour, minutes=minute) for hour in sorted(line.hours) for minute in sorted(line.minutes)]
+    return line, times, [one for one, following in pairwise(times) if following - one > gap] + times[-1:]

@@ -145,6 +145,11 @@ class _Watch:
         end = start + window.duration - self._tail(window)
         return end if end > at else None
 
+    def reach(self, window: Window, end: datetime, limit: datetime) -> datetime:
+        """Until when the window holds that would end at ``end``, where it begins again before. Looked for up to ``limit``."""
+        length, lead = window.duration - self._tail(window), self._lead(window)
+        return window.schedule.unbroken(end - length, length + lead, limit + lead) + length
+
     def begin(self, window: Window, after: datetime) -> datetime | None:
         """From when on the window holds for such a run the next time."""
         if window.duration <= self._tail(window):
@@ -164,17 +169,17 @@ class _Watch:
 
     def opening(self, at: datetime) -> Edge:
         """The first moment after ``at`` at which a run may start, and the window that ends or begins there."""
-        edge = Edge(at, None)
+        edge, limit = Edge(at, None), at + LOOKS_AHEAD
         for _ in range(self._most_steps):
             closing = self.closing(edge.at)
             if closing is None:
                 return edge
-            if closing.kind is Kind.DENY:
-                step = _earliest([(self.end(closing, edge.at), closing)])
+            if closing.kind is Kind.DENY and (end := self.end(closing, edge.at)) is not None:
+                step: Edge | None = Edge(self.reach(closing, end, limit), closing)
             else:
                 step = _earliest((self.begin(window, edge.at), window) for window in self.allowing)
-            if step is None or step.at > at + LOOKS_AHEAD:
-                return Edge(at + LOOKS_AHEAD, None)
+            if step is None or step.at > limit:
+                return Edge(limit, None)
             edge = step
         return Edge(edge.at, None)
 
@@ -189,14 +194,15 @@ class _Watch:
 
     def _allowed_until(self, at: datetime) -> Edge | None:
         """When the last of the windows ends that follow one another without a gap; None where none has to be open."""
-        last = Edge(at, None) if self.allowing else None
+        last, limit = Edge(at, None) if self.allowing else None, at + LOOKS_AHEAD
         for _ in range(self._most_steps):
-            if last is None or last.at > at + LOOKS_AHEAD:
+            if last is None or last.at > limit:
                 return last
-            ends = [Edge(end, window) for window in self.allowing if (end := self.end(window, last.at)) is not None]
+            ends = [(end, window) for window in self.allowing if (end := self.end(window, last.at)) is not None]
             if not ends:
                 return last
-            last = max(ends, key=lambda edge: edge.at)
+            end, longest = max(ends, key=lambda pair: pair[0])
+            last = Edge(self.reach(longest, end, limit), longest)
         return None if last is None else Edge(last.at, None)
 
     @property

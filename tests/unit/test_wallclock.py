@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +66,23 @@ def test_in_the_hour_that_comes_twice_the_newest_moment_is_the_nearer_one() -> N
     assert schedule.last(utc("2026-10-25T01:10")) == utc("2026-10-25T00:30")  # 02:10 for the second time
     assert schedule.last(utc("2026-10-25T01:40")) == utc("2026-10-25T01:30")
     assert schedule.next(utc("2026-10-25T01:10")) == utc("2026-10-25T01:30")
+
+
+def test_a_look_reads_few_times_of_a_line_however_often_it_comes_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, find = [], CronSim.__next__
+
+    def noted(line: CronSim) -> datetime:
+        read.append(line)
+        return find(line)
+
+    monkeypatch.setattr(CronSim, "__next__", noted)
+    schedule, turn = Schedule("* * * * *", "Europe/Zurich"), utc("2026-10-25T01:00")
+
+    for minutes in range(-180, 180, 30):
+        at = turn + minutes * MINUTE
+        assert (schedule.last(at), schedule.next(at)) == (at, at + MINUTE)
+
+    assert len(read) <= 4 * 12
 
 
 def test_a_moment_is_said_on_the_wall_clock_and_with_the_offset_where_the_hour_comes_twice() -> None:
@@ -170,3 +188,27 @@ def test_a_moment_is_taken_in_utc_or_not_at_all(text: str, utc: str | None) -> N
             in_utc(moment, field="at")
     else:
         assert in_utc(moment, field="at").isoformat(timespec="minutes") == utc
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    minute=st.sampled_from(["*", "*/2", "0", "0-30", "0,59", "5,35"]),
+    hour=st.sampled_from(["*", "0-22", "*/6", "2", "1-3"]),
+    day=st.sampled_from(["*", "0", "1-5", "0,6"]),
+    zone=st.sampled_from(ZONES),
+    at=moments,
+    gap=st.sampled_from([1, 2, 59, 60, 61, 240, 1_380, 1_440, 1_500, 2_880]).map(lambda minutes: minutes * MINUTE),
+    ahead=st.integers(0, 3_000).map(lambda minutes: minutes * MINUTE),
+)
+def test_what_follows_without_a_gap_is_what_walking_from_one_to_the_next_finds(
+    minute: str, hour: str, day: str, zone: str, at: datetime, gap: timedelta, ahead: timedelta
+) -> None:
+    schedule = Schedule(f"{minute} {hour} * * {day}", zone)
+    first = schedule.last(at)
+    assert first is not None
+
+    last, following = first, schedule.next(first)
+    while last < at + ahead and following is not None and following - last <= gap:
+        last, following = following, schedule.next(following)
+
+    assert schedule.unbroken(first, gap, at + ahead) == last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from migrations_audit import windows
 from migrations_audit.errors import Invalid
+from migrations_audit.wallclock import Schedule, said
 from migrations_audit.windows import Kind, Window, verdict
 
 HOUR = timedelta(hours=1)
@@ -151,14 +152,73 @@ def test_what_never_opens_says_so_and_how_far_it_looked() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_where_it_gives_up_looking_it_says_how_far_it_looked(kind: Kind) -> None:
-    each_minute = Window(kind, "* * * * *", MINUTE, "UTC", "each minute")
+    in_turn = [Window(kind, cron, MINUTE, "UTC") for cron in ("*/2 * * * *", "1-59/2 * * * *")]
 
-    found = verdict([each_minute] * 20, now=TUESDAY_NOON)
+    found = verdict(in_turn * 10, now=TUESDAY_NOON)
 
     assert found.is_open == (kind is Kind.ALLOW)
     assert found.opens_at is None
     # 2,000 looks at 20 windows: a hundred minutes.
     assert found.sentence.endswith(f"{'Open at least until' if found.is_open else 'up to'} Tue 2026-11-10 13:40 UTC.")
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """Every look that is taken at a single window."""
+    taken: list[datetime] = []
+
+    def noting(
+        look: Callable[[Schedule, datetime], datetime | None],
+    ) -> Callable[[Schedule, datetime], datetime | None]:
+        def noted(schedule: Schedule, at: datetime) -> datetime | None:
+            taken.append(at)
+            return look(schedule, at)
+
+        return noted
+
+    for name in ("last", "next"):
+        monkeypatch.setattr(Schedule, name, noting(getattr(Schedule, name)))
+    return taken
+
+
+@pytest.mark.parametrize("now", ["2026-10-24T20:00", "2026-10-25T00:40", "2026-03-29T00:40", "2026-07-01T12:00"])
+@pytest.mark.parametrize("minutes", [1, 60])
+@pytest.mark.parametrize("kind", Kind)
+def test_a_window_that_opens_each_minute_takes_few_looks(
+    kind: Kind, minutes: int, now: str, looks: list[datetime]
+) -> None:
+    each_minute = Window(kind, "* * * * *", MINUTE * minutes, "Europe/Zurich")
+
+    found = verdict([each_minute], now=utc(now))
+
+    assert (found.is_open, found.opens_at) == (kind is Kind.ALLOW, None)
+    assert found.sentence.endswith(f" {said(utc(now) + windows.LOOKS_AHEAD, 'Europe/Zurich')}.")
+    assert len(looks) <= 12
+
+
+@pytest.mark.parametrize(
+    ("window", "until"),
+    [
+        (deny("* * * * 1-5", 1 / 60), "2026-11-13T23:00"),
+        (deny("* 0-20 * * *", 1 / 60), "2026-11-10T20:00"),
+        (deny("*/5 * * * 1-5", 1), "2026-11-13T23:55"),
+        (deny("0 12 * * 0-4", 23, overrun=False), "2026-11-13T10:00"),
+        (deny("0 12 * * 0-4", 22, overrun=False), "2026-11-11T09:00"),
+    ],
+)
+def test_a_window_that_begins_again_before_it_ends_is_one_stretch(
+    window: Window, until: str, looks: list[datetime]
+) -> None:
+    found = verdict([window], now=TUESDAY_NOON, lasts=HOUR)
+
+    assert (found.is_open, found.opens_at) == (False, utc(until))
+    assert len(looks) <= 12
+
+
+def test_a_stretch_of_24_hours_each_day_ends_on_the_day_that_has_25() -> None:
+    found = verdict([deny("0 0 * * *", 24)], now=TUESDAY_NOON)
+
+    assert found.opens_at == utc("2027-10-31T22:00")
 
 
 def test_a_window_once_in_many_years_is_looked_for_no_further_than_400_days() -> None:
