@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from migrations_audit.actions import approvals, plans, registry
 from migrations_audit.models import Environment, MigrationRun, Role, Snapshot
 from tests import people
@@ -38,6 +40,22 @@ def test_an_environment_that_asks_for_nobody_says_so(place: people.Place, visito
     part = visitor("operator").run(run).part("approvals")
 
     assert "This environment asks for no approval: the policy of Development is an empty list" in part
+
+
+@pytest.mark.parametrize("tier", ["production", "development"])
+def test_an_ended_run_says_nothing_of_what_the_policy_asks_now(
+    place: people.Place, visitor: VisitorOf, tier: str
+) -> None:
+    there = people.make_place(slug="other", tier=tier, requirements=[OWNER], project=place.project)
+    run = people.make_run(there, state="planning")
+    plans.fail(
+        actor=people.WORKER, number=run.number, epoch=run.epoch, code="x", sentence="The scripts have two heads."
+    )
+
+    part = visitor("viewer").run(run).part("approvals")
+
+    assert "No approval was asked for: there was no plan that anybody could have approved." in part
+    assert "asks for no approval" not in part
 
 
 def test_an_author_has_no_button_and_the_page_says_why(place: people.Place, visitor: VisitorOf) -> None:
