@@ -58,8 +58,18 @@ def audit_page(
         found=[_found(event) for event in page],
         older_than=page[-1].seq if page and has_older else None,
         newer_than=page[0].seq if page and has_newer else None,
-        head=AuditEvent.objects.order_by("-seq").first(),
+        head=_head(),
     )
+
+
+def unsearched(actor: Actor) -> AuditPage:
+    """The page of a search that could not be made: where the chain ends, and no events. Raises NotAnAuditor."""
+    exports.readable_events(actor)
+    return AuditPage(found=(), older_than=None, newer_than=None, head=_head())
+
+
+def _head() -> AuditEvent | None:
+    return AuditEvent.objects.order_by("-seq").first()
 
 
 def environments_for(actor: Actor) -> list[Environment]:

@@ -41,8 +41,12 @@ def test_any_other_cell_stays_as_it_is(cell: str) -> None:
 
 
 def test_a_row_is_read_back_as_it_was_written() -> None:
-    cells = ['say "no"', "a,b", "two\r\nlines", "größer 🦆 \u202egnp"]
+    cells = ['say "no"', "a,b", "two\r\nlines", "größer 🦆"]
 
     read = next(csv.reader(io.StringIO(sheets.row(cells).decode(), newline="")))
 
     assert read == cells
+
+
+def test_what_turns_the_direction_of_a_line_is_written_out() -> None:
+    assert sheets.safe("table \u202egnp\u202c \u2066x") == "table \\u202egnp\\u202c \\u2066x"

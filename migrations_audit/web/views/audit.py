@@ -31,7 +31,7 @@ def page(request: HttpRequest) -> HttpResponse:
         found = audit.audit_page(actor, _filters(asked), before=before, after=after)
     except Invalid as fault:
         error = fault.message
-        found = audit.AuditPage(found=(), older_than=None, newer_than=None, head=None)
+        found = audit.unsearched(actor)
     query = urlencode({name: value for name, value in asked.items() if value})
     context = {
         "title": "Audit",

@@ -79,11 +79,23 @@ def test_a_search_by_run_finds_its_events_only(place: people.Place, visitor: Vis
 def test_an_impossible_search_says_what_is_wrong_and_keeps_what_was_typed(
     place: people.Place, visitor: VisitorOf, query: str
 ) -> None:
+    people.make_run(place)
+
     page = visitor("auditor").get(f"/audit/?{query}&actor=dba")
 
     assert page.status == 400
     assert 'class="errornote"' in page.source
+    assert "The chain ends at event" in page.words
+    assert "Nothing was searched. Correct the field above." in page.words
+    assert not [each for each in page.buttons if each.startswith("Export")]
     assert 'value="dba"' in page.source
+
+
+def test_an_impossible_search_shows_nothing_to_who_may_not_read(place: people.Place, visitor: VisitorOf) -> None:
+    page = visitor("viewer").get("/audit/?run=seven")
+
+    assert page.status == 403
+    assert "The chain ends" not in page.words
 
 
 def test_events_of_another_environment_are_not_found(place: people.Place, visitor: VisitorOf) -> None:
