@@ -12,11 +12,9 @@ from migrations_audit.engine.findings import finding, places, splitter
 from migrations_audit.engine.findings.finding import Finding
 from migrations_audit.engine.findings.splitter import LITERAL, Token
 from migrations_audit.engine.rehearsing.grading import is_of_table
-from migrations_audit.engine.rehearsing.types import Pass, Step
+from migrations_audit.engine.rehearsing.types import Pass, Statement, Step
 from migrations_audit.engine.types import Change
 
-LONGEST_TEXT: Final = 4_000
-"""So much of a statement does the runner tell at most."""
 _VALUE: Final = re.compile(rf"% \( \w+ \) S\b|% S\b|\$ {LITERAL}|\$ \d+")
 """Where a driver puts a value, with blanks between the words. Offline mode writes the value itself there."""
 _CAST: Final = re.compile(rf"{LITERAL} :: \w+")
@@ -27,8 +25,7 @@ def besides(there: Pass, sql: str) -> Pass:
     """The same pass with only those of its statements that are not in ``sql``."""
     planned = _Planned(sql)
     steps = (
-        replace(step, statements=[each for each in step.statements if not planned.holds(each.text)])
-        for step in there.steps
+        replace(step, statements=[each for each in step.statements if not planned.holds(each)]) for step in there.steps
     )
     return replace(there, steps=tuple(steps)) if sql else there
 
@@ -41,10 +38,10 @@ class _Planned:
         self._exact = {_shape(each.tokens) for each in statements}
         self._without_values = {_without_values(each.tokens) for each in statements}
 
-    def holds(self, text: str) -> bool:
+    def holds(self, executed: Statement) -> bool:
         """Whether all of an executed text was planned. Of one that was cut off the last statement needs only to begin alike."""
-        found = [each.tokens for each in splitter.split(text.replace("%%", "%"))]
-        cut = [found.pop()[:-1]] if len(text) >= LONGEST_TEXT and found else []
+        found = [each.tokens for each in splitter.split(executed.text.replace("%%", "%"))]
+        cut = [found.pop()[:-1]] if executed.cut and found else []
         return all(shape in known for shape, known in map(self._shape_and_known, found)) and all(
             any(each.startswith(shape) for each in known) for shape, known in map(self._shape_and_known, cut)
         )
