@@ -46,6 +46,17 @@ class Played:
     no_way_back: str
     again: Pass | None
 
+    @property
+    def taken_back(self) -> dict[str, Step]:
+        """By revision the way back as it was played, also one that failed."""
+        failed = {revision: step for revision, each in self.stuck.items() for step in each.steps if not step.ended}
+        return {**failed, **self.back}
+
+    @property
+    def applied_again(self) -> dict[str, Step]:
+        """By revision its second application, also one that failed."""
+        return {step.revision: step for step in (self.again.steps if self.again else ())}
+
 
 @dataclass
 class Player:

@@ -14,9 +14,18 @@ from migrations_audit.actions import attempts, rehearsals
 from migrations_audit.actors import worker
 from migrations_audit.engine import catalog, types
 from migrations_audit.engine.rehearsing import copying, grading, shortcomings
-from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch, Statement, Step
+from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import impacts, observing, places, planning, playing, rehearsal_findings, scratches
+from migrations_audit.execution import (
+    impacts,
+    keeping,
+    observing,
+    places,
+    planning,
+    playing,
+    rehearsal_findings,
+    scratches,
+)  # fmt: skip
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.playing import Played, Player
 from migrations_audit.models import Plan, Rehearsal
@@ -26,10 +35,6 @@ from migrations_audit.states import Engine, Grade, Operation, Outcome
 logger = logging.getLogger(__name__)
 
 APPLICATION: Final = "opsportal/rehearsal"
-MOST_STATEMENTS: Final = 2_000
-MOST_TEXT: Final = 1_000_000
-"""Statements, and characters of them, that are kept of a whole rehearsal: a page shows them."""
-MOST_CHANGES_SHOWN: Final = 500
 
 
 class CannotRehearse(PortalError):
@@ -175,9 +180,8 @@ def _player(rehearsal: Rehearsal, scratch: Scratch, copy: Copy, kept: str, place
 def _result(stage: _Stage, played: Played) -> tuple[rehearsals.Result, Sequence[Mapping[str, Any]]]:
     plan, there = stage.rehearsal.plan, played.there
     graded = _grades(stage, played)
-    room = _Room()
     table = stage.rehearsal.run.target.project.version_table
-    steps = [_shown(step, graded.get(step.revision), plan, room, table) for step in there.steps]
+    steps = keeping.steps(played, plan, graded, version_table=table)
     outcome, code, sentence = _verdict(stage, there)
     worst = grading.worst(item.grade for item in graded.values()) if there.came_to_its_end else None
     passed = outcome is Outcome.PASSED
@@ -291,43 +295,6 @@ def _not_again(
         reason = f"Applied again after its downgrade, it failed on the copy: {again.problem}"
         graded[failed] = grading.worse(graded[failed], grading.Graded(Grade.LOSSY, (reason,)))
     return graded
-
-
-class _Room:
-    """How many statements, and how much of their text, may still be kept."""
-
-    def __init__(self) -> None:
-        self._statements, self._text = MOST_STATEMENTS, MOST_TEXT
-
-    def take(self, statements: Sequence[Statement]) -> list[dict[str, Any]]:
-        """Those of a step that are kept."""
-        kept: list[dict[str, Any]] = []
-        for each in statements:
-            self._statements -= 1
-            self._text -= len(each.text) + sum(len(lock.relation) for lock in each.locks)
-            if self._statements < 0 or self._text < 0:
-                break
-            kept.append(each.as_dict())
-        return kept
-
-
-def _shown(step: Step, graded: grading.Graded | None, plan: Plan, room: _Room, version_table: str) -> dict[str, Any]:
-    known = plan.step_for(step.revision) or {}
-    changes = [change for change in step.changes if not grading.is_of_table(change.key, version_table)]
-    kept = room.take(step.statements)
-    return {
-        "revision": step.revision,
-        "message": known.get("message", ""),
-        "direction": step.direction,
-        "ms": step.ms,
-        "ended": step.ended,
-        "autocommit_blocks": step.autocommit_blocks,
-        "statements": kept,
-        "more_statements": len(step.statements) - len(kept) + step.untold,
-        "changes": catalog.readable(changes[:MOST_CHANGES_SHOWN]),
-        "grade": graded.grade.value if graded else "",
-        "reasons": list(graded.reasons) if graded else [],
-    }
 
 
 def _delta(before: Mapping[str, str], after: Mapping[str, str], version_table: str) -> list[dict[str, str]]:

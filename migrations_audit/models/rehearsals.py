@@ -42,8 +42,8 @@ class RehearsalQuerySet(models.QuerySet["Rehearsal"]):
 class Rehearsal(models.Model):
     """One playing of a plan on a copy of its target: up, down and up again. Once it has ended the database refuses every change.
 
-    ``steps`` is what was seen of each revision, ``delta`` what the whole plan made of the catalog; ``differences`` say where the
-    copy was not like its target, ``problems`` what the server said while it was made.
+    ``steps`` is what was seen of each revision, there, ``back`` and there ``again``; ``delta`` what the whole plan made of the
+    catalog; ``differences`` say where the copy was not like its target, ``problems`` what the server said while it was made.
     """
 
     run = models.ForeignKey(MigrationRun, on_delete=models.PROTECT, related_name="rehearsals")

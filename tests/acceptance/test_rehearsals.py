@@ -71,6 +71,14 @@ def test_a_plan_is_played_up_down_and_up_on_a_copy(portal: Portal, make_target_d
     assert rehearsal.differences == []
     assert [step["grade"] for step in rehearsal.steps] == ["lossy", "lossy"], rehearsal.steps
     assert "table public.users" in rehearsal.steps[0]["reasons"][0]
+    back = rehearsal.steps[1]["back"]
+    assert [each["text"] for each in back["statements"]][:2] == [
+        "DROP INDEX big_note",
+        "ALTER TABLE big ALTER COLUMN id TYPE int",
+    ]
+    assert back["statements"][1]["rewrites"] == ["public.big"]
+    assert "- index public.big_note" in back["changes"]
+    assert [step["again"]["same"] for step in rehearsal.steps] == [True, True]
     alter = next(each for each in rehearsal.steps[1]["statements"] if "TYPE bigint" in each["text"])
     assert ["AccessExclusiveLock", "public.big"] in alter["locks"]
     assert alter["rewrites"] == ["public.big"]

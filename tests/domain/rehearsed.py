@@ -38,7 +38,7 @@ STEP: dict[str, Any] = {
             "failed": False,
             "in_autocommit": False,
             "cut": 0,
-            "values": False,
+            "has_values": False,
             "locks": [["AccessExclusiveLock", "public.users"]],
             "rewrites": ["public.users"],
         }
@@ -47,6 +47,14 @@ STEP: dict[str, Any] = {
     "changes": ["+ column public.users.note: text"],
     "grade": "lossy",
     "reasons": ["The downgrade removes what was written since: column public.users.note."],
+    "back": {
+        "ms": 9,
+        "ended": True,
+        "statements": [{"text": "ALTER TABLE users DROP note", "ms": 4, "failed": False, "locks": [], "rewrites": []}],
+        "more_statements": 3,
+        "changes": ["- column public.users.note"],
+    },
+    "again": {"ms": 11, "ended": True, "same": True},
 }
 IMPACT: dict[str, Any] = {
     "relations": [],

@@ -11,7 +11,7 @@ from migrations_audit.engine.rehearsing import shortcomings
 from migrations_audit.engine.rehearsing.grading import Graded
 from migrations_audit.engine.rehearsing.types import Pass, Statement, Step
 from migrations_audit.engine.types import RunnerExit
-from migrations_audit.execution import playing, rehearsing
+from migrations_audit.execution import keeping, playing, rehearsing
 from migrations_audit.execution.playing import Player
 from migrations_audit.states import Grade
 from tests.people import make_place, make_run
@@ -90,10 +90,10 @@ def test_a_worse_grade_stays_when_the_upgrade_fails_because_nothing_was_taken_ba
 
 
 def test_no_more_is_kept_of_the_statements_than_a_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rehearsing, "MOST_STATEMENTS", 3)
-    monkeypatch.setattr(rehearsing, "MOST_TEXT", 100)
+    monkeypatch.setattr(keeping, "MOST_STATEMENTS", 3)
+    monkeypatch.setattr(keeping, "MOST_TEXT", 100)
     statement = Statement("x" * 40)
-    room = rehearsing._Room()
+    room = keeping._Room()
 
     assert len(room.take([statement])) == 1
     assert len(room.take([statement] * 5)) == 1

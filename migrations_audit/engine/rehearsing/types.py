@@ -76,7 +76,7 @@ class Statement:
             "failed": self.failed,
             "in_autocommit": self.in_autocommit,
             "cut": self.cut,
-            "values": self.values,
+            "has_values": self.values,
             "locks": [[lock.mode, lock.relation] for lock in self.locks],
             "rewrites": self.rewrites,
         }

@@ -102,6 +102,50 @@ def test_what_is_not_told_of_a_standby_does_not_look_like_nothing(
     assert words in shown(visitor("viewer"), run)
 
 
+def test_the_way_back_is_shown_under_its_revision(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    passed(place, run)
+
+    page = visitor("viewer").run(run)
+
+    for piece in (
+        "The way back, as executed on the copy: 1 change, 1 statement, 9 ms",
+        "- column public.users.note ALTER TABLE users DROP note; -- 4 ms 3 more statements are not kept.",
+        "Applied again after it: the same statements with the same changes, 11 ms.",
+    ):
+        assert piece in page.part("rehearsal"), piece
+    assert '<details class="fold fine" id="fold-back-003">' in page.source
+
+
+def test_a_way_back_and_a_second_application_that_failed_are_shown_as_far_as_they_came(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = awaiting(place)
+    failed = {**rehearsed.STEP["back"]["statements"][0], "failed": True}
+    back = {"ms": 0, "ended": False, "statements": [failed], "more_statements": 0, "changes": []}
+    again = {**back, "statements": [], "same": False}
+    passed(place, run, steps=[{**rehearsed.STEP, "back": back, "again": again}])
+
+    words = shown(visitor("viewer"), run)
+
+    assert (
+        "The way back, as executed on the copy: did not come to its end ALTER TABLE users DROP note; -- failed" in words
+    )
+    assert "Applied again after it, as executed on the copy: did not come to its end It executed nothing." in words
+
+
+@pytest.mark.parametrize("left_out", [{}, {"back": None, "again": None}])
+def test_without_a_way_back_none_is_shown(place: people.Place, visitor: VisitorOf, left_out: dict[str, Any]) -> None:
+    run = awaiting(place)
+    step = {name: value for name, value in rehearsed.STEP.items() if name not in ("back", "again")}
+    passed(place, run, steps=[{**step, **left_out}])
+
+    words = shown(visitor("viewer"), run)
+
+    assert "The way back" not in words
+    assert "Applied again" not in words
+
+
 def test_each_statement_names_its_locks_the_lighter_ones_too(place: people.Place, visitor: VisitorOf) -> None:
     run = awaiting(place)
     locks = [["AccessExclusiveLock", "public.users"], ["RowExclusiveLock", 'public."Odd.one"']]
@@ -150,7 +194,7 @@ def test_what_is_not_shown_of_a_statement_is_said(place: people.Place, visitor: 
     statements = [
         whole,
         {**whole, "text": "SELECT 'x", "cut": 1000},
-        {**whole, "text": "SELECT %(key_1)s", "values": True},
+        {**whole, "text": "SELECT %(key_1)s", "has_values": True},
     ]
     rehearsed.ended(place, run, outcome, steps=[{**rehearsed.STEP, "statements": statements}])
 
@@ -300,6 +344,8 @@ def test_hostile_text_is_only_text_and_made_visible(place: people.Place, visitor
                 "reasons": [hostile],
                 "changes": [hostile],
                 "statements": [statement],
+                "back": {**rehearsed.STEP["back"], "changes": [hostile], "statements": [statement]},
+                "again": {**rehearsed.STEP["back"], "changes": [hostile], "statements": [statement], "same": False},
             }
         ],
         problems=[hostile],
