@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -31,12 +31,16 @@ class Interrupted(PortalError):
     code = "interrupted"
 
 
+class _NotReached(Exception):
+    """Where the way back was to begin was not reached on a fresh copy."""
+
+
 @dataclass(frozen=True)
 class Played:
     """``back`` holds, by revision, the step that took it back; ``stuck`` the pass that ended in it without taking it back.
 
-    ``no_way_back`` says why no way back was played at all; ``again`` is the plan once more after the way back. ``after`` is the
-    catalog that the plan left, with what env.py did behind its last step.
+    ``no_way_back`` says why no way back was played at all; ``again`` are the passes in which revisions were applied once more
+    after it. ``after`` is the catalog that the plan left, with what env.py did behind its last step.
     """
 
     there: Pass
@@ -44,7 +48,7 @@ class Played:
     back: Mapping[str, Step]
     stuck: Mapping[str, Pass]
     no_way_back: str
-    again: Pass | None
+    again: tuple[Pass, ...] = ()
 
     @property
     def taken_back(self) -> dict[str, Step]:
@@ -55,7 +59,7 @@ class Played:
     @property
     def applied_again(self) -> dict[str, Step]:
         """By revision its second application, also one that failed."""
-        return {step.revision: step for step in (self.again.steps if self.again else ())}
+        return {step.revision: step for each in self.again for step in each.steps}
 
 
 @dataclass
@@ -80,20 +84,20 @@ class Player:
         forward = self._planned()
         there, catalog = self._pass(forward, self.copy.catalog.body)
         if not there.came_to_its_end:
-            return Played(there, catalog, {}, {}, "The plan itself did not come to its end.", None)
+            return Played(there, catalog, {}, {}, "The plan itself did not come to its end.")
         after = catalog = dict(copying.catalog_of(self.copy, self.application_name))
         try:
             way = self._way_back(forward)
         except PortalError as error:
-            return Played(there, after, {}, {}, error.message, None)
+            return Played(there, after, {}, {}, error.message)
         played, catalog = self._pass(way, catalog)
         back = {step.revision: step for step in played.steps if step.ended}
         if played.came_to_its_end:
-            again, _ = self._pass(forward, catalog)
-            return Played(there, after, back, {}, "", again)
+            return Played(there, after, back, {}, "", (self._pass(forward, catalog)[0],))
         if all(step.ended for step in played.steps):
-            return Played(there, after, back, {}, played.problem, None)
-        return Played(there, after, back, self._around(forward, there, played, back), "", None)
+            return Played(there, after, back, {}, played.problem)
+        stuck, again = self._around(forward, there, played, back)
+        return Played(there, after, back, stuck, "", again)
 
     def _planned(self) -> types.Resolution:
         return types.Resolution(
@@ -112,49 +116,75 @@ class Player:
             raise resolve.RevisionRefused(
                 "several_rows", "The plan starts from several revisions, and a way back to all of them has no name."
             )
-        way = resolve.resolve(
-            self.scripts.graph,
-            operation=_BACK[forward.operation],
-            requested=forward.start[0] if forward.start else "base",
-            current=forward.result,
-        )
+        start = forward.start[0] if forward.start else "base"
+        way = self._way(_BACK[forward.operation], to=start, current=forward.result)
         if {step.revision for step in way.steps} != {step.revision for step in forward.steps}:
             raise resolve.RevisionRefused("another_way", "The way back passes other revisions than the plan.")
         return way
 
-    def _around(self, forward: types.Resolution, there: Pass, played: Pass, back: dict[str, Step]) -> dict[str, Pass]:
+    def _around(
+        self, forward: types.Resolution, there: Pass, played: Pass, back: dict[str, Step]
+    ) -> tuple[dict[str, Pass], tuple[Pass, ...]]:
         """Meet those that a failed downgrade hid: go only as far as below it on a fresh copy, and back from there.
 
-        Where later downgrades left something behind that may be the reason, the one that failed is met alone before.
+        Where later downgrades left something behind that may be the reason, the one that failed is met alone before. Returns
+        the passes that ended in a downgrade, by its revision, and those in which revisions were applied again.
         """
         stuck: dict[str, Pass] = {}
+        again: list[Pass] = []
+        parts: list[tuple[types.Resolution, str]] = []
         made = {step.revision: step.after for step in there.steps}
-        ids = [step.revision for step in forward.steps]
+        ids, reach = [step.revision for step in forward.steps], forward
         for _ in range(MOST_ROUNDS):
             failed = next((step for step in played.steps if not step.ended), None)
             if failed is None:
                 break
             stuck[failed.revision] = played
+            if played.steps[0] is not failed:
+                parts.append((reach, failed.revision))
             hidden = ids[: ids.index(failed.revision)] if failed.revision in ids else []
             if failed.before != made.get(failed.revision, failed.before):
                 hidden.append(failed.revision)
             if self._left() <= 0 or not hidden or forward.operation is not Operation.UPGRADE:
                 break
-            self.copy = copying.renew(self.copy, self.scratch, kept=self.kept)
             try:
-                short = resolve.resolve(
-                    self.scripts.graph, operation=Operation.UPGRADE, requested=hidden[-1], current=forward.start
-                )
-                reached, catalog = self._pass(short, self.copy.catalog.body)
-                if not reached.came_to_its_end:
-                    break
-                played, _ = self._pass(self._way_back(short), catalog)
-            except resolve.RevisionRefused:
+                reach = self._way(Operation.UPGRADE, to=hidden[-1], current=forward.start)
+                played, catalog = self._anew(reach, self._way_back(reach))
+            except (resolve.RevisionRefused, _NotReached):
                 break
+            if played.came_to_its_end:
+                again.append(self._pass(reach, catalog)[0])
             ended = {step.revision: step for step in played.steps if step.ended}
             back.update(ended)
             stuck = {revision: each for revision, each in stuck.items() if revision not in ended}
-        return stuck
+        return stuck, (*again, *self._parts_again(parts))
+
+    def _parts_again(self, parts: Sequence[tuple[types.Resolution, str]]) -> Iterator[Pass]:
+        """The revisions above each downgrade that failed, once more: taken back on a fresh copy as far as that one, and applied
+        again. Last of all, because the grades need the time more."""
+        for reach, failed in parts:
+            if self._left() <= 0 or reach.operation is not Operation.UPGRADE:
+                return
+            try:
+                way = self._way(Operation.ROLLBACK, to=failed, current=reach.result)
+                played, catalog = self._anew(reach, way)
+            except (resolve.RevisionRefused, _NotReached):
+                continue
+            if played.came_to_its_end:
+                taken = {step.revision for step in way.steps}
+                steps = tuple(step for step in reach.steps if step.revision in taken)
+                yield self._pass(replace(reach, start=way.result, steps=steps), catalog)[0]
+
+    def _way(self, operation: Operation, *, to: str, current: tuple[str, ...]) -> types.Resolution:
+        return resolve.resolve(self.scripts.graph, operation=operation, requested=to, current=current)
+
+    def _anew(self, reach: types.Resolution, way: types.Resolution) -> tuple[Pass, dict[str, str]]:
+        """There and back on a fresh copy. Raises _NotReached."""
+        self.copy = copying.renew(self.copy, self.scratch, kept=self.kept)
+        reached, catalog = self._pass(reach, self.copy.catalog.body)
+        if not reached.came_to_its_end:
+            raise _NotReached
+        return self._pass(way, catalog)
 
     def _pass(self, resolution: types.Resolution, catalog: Mapping[str, str]) -> tuple[Pass, dict[str, str]]:
         follower = Follower(catalog, copying.relations(self.copy, self.scratch))

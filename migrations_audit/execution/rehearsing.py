@@ -25,7 +25,7 @@ from migrations_audit.execution import (
     playing,
     rehearsal_findings,
     scratches,
-)  # fmt: skip
+)
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.playing import Played, Player
 from migrations_audit.models import Plan, Rehearsal
@@ -285,15 +285,19 @@ def _grades(stage: _Stage, played: Played) -> dict[str, grading.Graded]:
 
 
 def _not_again(
-    graded: dict[str, grading.Graded], again: Pass | None, problems: Sequence[str]
+    graded: dict[str, grading.Graded], again: Sequence[Pass], problems: Sequence[str]
 ) -> dict[str, grading.Graded]:
-    """A revision that cannot be applied again after its downgrade was not taken back whole, unless only the copy was at fault."""
-    if again is None or again.came_to_its_end or shortcomings.of_the_copy(again, problems):
-        return graded
-    failed = next((step.revision for step in again.steps if not step.ended), "")
-    if failed in graded:
-        reason = f"Applied again after its downgrade, it failed on the copy: {again.problem}"
-        graded[failed] = grading.worse(graded[failed], grading.Graded(Grade.LOSSY, (reason,)))
+    """A revision that cannot be applied again after its downgrade was not taken back whole, unless only the copy was at fault.
+
+    Of one that was not taken back at all nothing else was to be expected.
+    """
+    for each in again:
+        failed = next((step.revision for step in each.steps if not step.ended), "")
+        if each.came_to_its_end or shortcomings.of_the_copy(each, problems) or failed not in graded:
+            continue
+        if graded[failed].grade is not Grade.IMPOSSIBLE:
+            reason = f"Applied again after its downgrade, it failed on the copy: {each.problem}"
+            graded[failed] = grading.worse(graded[failed], grading.Graded(Grade.LOSSY, (reason,)))
     return graded
 
 

@@ -285,6 +285,32 @@ def test_each_downgrade_is_graded_also_below_one_that_fails(
     assert "column public.stock.o" in grades["r4"][1]
     assert rehearsal.grade == "impossible"
     assert [each["place"][-5:] for each in rehearsal.findings if each["code"] == "downgrade_failed"] == ["r2.py"]
+    assert [step["back"]["ended"] for step in rehearsal.steps] == [True, False, True, True]
+    assert rehearsal.steps[0]["again"]["same"] is True
+    assert [step["again"] is None for step in rehearsal.steps] == [False, True, False, True]
+
+
+def test_above_a_downgrade_that_fails_revisions_are_applied_again_too(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("again")
+    change(url, "CREATE TABLE stock (n int)")
+    index = 'op.execute("CREATE INDEX stock_{0} ON stock (n)")', 'op.execute("DROP INDEX stock_{0}")'
+    mood = "op.execute(\"CREATE TYPE mood AS ENUM ('ok')\")\n"
+    scripts = [
+        runnable.Script("r1", index[0].format(1), down='raise NotImplementedError("one way")'),
+        runnable.Script("r2", index[0].format(2), "r1", down=index[1].format(2)),
+        runnable.Script("r3", mood + index[0].format(3), "r2", down=index[1].format(3)),
+    ]
+    place = portal.place(url, scripts)
+
+    rehearsal = rehearsed(portal, place, portal.planned(place))
+
+    assert [step["grade"] for step in rehearsal.steps] == ["impossible", "exact", "lossy"], rehearsal.steps
+    assert rehearsal.steps[1]["again"]["same"] is True
+    assert rehearsal.steps[2]["again"]["ended"] is False
+    assert rehearsal.steps[2]["again"]["statements"][-1]["failed"] is True
+    assert 'Applied again after its downgrade, it failed on the copy: type "mood"' in rehearsal.steps[2]["reasons"][-1]
 
 
 def test_a_downgrade_that_fails_over_what_a_later_one_left_is_graded_by_itself(

@@ -35,7 +35,7 @@ def kept(*, back: Step | None = BACK, stuck: Pass | None = None, again: Step | N
         back={"r1": back} if back else {},
         stuck={"r1": stuck} if stuck else {},
         no_way_back="",
-        again=Pass((again,)) if again else None,
+        again=(Pass((again,)),) if again else (),
     )
     (entry,) = keeping.steps(played, PLAN, {"r1": Graded(Grade.LOSSY, ("Why.",))}, version_table="alembic_version")
     return entry

@@ -70,7 +70,7 @@ def again(**ended: str) -> Pass:
 def test_a_revision_that_fails_the_second_time_was_not_taken_back_whole() -> None:
     known = {"r1": Graded(Grade.EXACT)}
 
-    found = rehearsing._not_again(dict(known), again(code="error", sqlstate="42P07"), ())
+    found = rehearsing._not_again(dict(known), [again(code="error", sqlstate="42P07")], ())
 
     assert found["r1"].grade is Grade.LOSSY
     assert "Applied again after its downgrade" in found["r1"].reasons[0]
@@ -80,13 +80,13 @@ def test_a_revision_that_fails_the_second_time_was_not_taken_back_whole() -> Non
 def test_what_only_the_copy_could_not_do_again_changes_no_grade(ended: dict[str, str]) -> None:
     known = {"r1": Graded(Grade.EXACT)}
 
-    assert rehearsing._not_again(dict(known), again(**ended), ()) == known
+    assert rehearsing._not_again(dict(known), [again(**ended)], ()) == known
 
 
 def test_a_worse_grade_stays_when_the_upgrade_fails_because_nothing_was_taken_back() -> None:
     known = {"r1": Graded(Grade.IMPOSSIBLE, ("empty",))}
 
-    assert rehearsing._not_again(known, again(code="error"), ())["r1"].grade is Grade.IMPOSSIBLE
+    assert rehearsing._not_again(known, [again(code="error")], ())["r1"] == Graded(Grade.IMPOSSIBLE, ("empty",))
 
 
 def test_no_more_is_kept_of_the_statements_than_a_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
