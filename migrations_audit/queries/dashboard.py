@@ -12,10 +12,9 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
 
-from migrations_audit.models import Approval, Environment, MigrationRun, Notice, Observation, Project, Target
+from migrations_audit.models import Environment, MigrationRun, Notice, Observation, Project, Target
 from migrations_audit.models.evidence import StatusChoice
-from migrations_audit.queries import attention, eligibility, obstacles, rights, runs, second_person, standing, workers
-from migrations_audit.states import LIVE
+from migrations_audit.queries import attention, runs, second_person, standing, waiting, workers
 
 MOST_OPEN_RUNS = 500
 MOST_NOTICES = 50
@@ -40,36 +39,20 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A run, and what keeps it from going on now in few words; empty where nothing does."""
-
-    run: MigrationRun
-    obstacle: str
-
-
-@dataclass(frozen=True)
-class WaitingForMe:
-    """``asked`` are the person's own requests, which wait for others."""
-
-    to_decide: Sequence[Waiting]
-    to_start: Sequence[Waiting]
-    asked: Sequence[Waiting]
-
-    @property
-    def nothing(self) -> bool:
-        return not (self.to_decide or self.to_start or self.asked)
-
-
-@dataclass(frozen=True)
 class Dashboard:
     environments: Sequence[Environment]
     rows: Sequence[Row]
     attention: Sequence[attention.Item]
     notices: Sequence[Notice]
     proposals: Sequence[second_person.Open]
-    waiting: WaitingForMe
+    waiting: waiting.WaitingForMe
     counts: Sequence[tuple[str, str, int]]
     """Kind, words and number of targets, in the order of ``TargetStatus``."""
+
+    @property
+    def behind(self) -> int:
+        """How many targets lack revisions that their scripts have, which is usual before production."""
+        return sum(number for kind, _, number in self.counts if kind in attention.EXPECTED_BEFORE_PRODUCTION)
 
     @property
     def targets(self) -> int:
@@ -82,18 +65,19 @@ def dashboard(*, user_id: int | None, now: datetime) -> Dashboard:
     cells = _cells(user_id, now)
     open_runs = [run for cell in cells for run in cell.open_runs]
     heard = workers.heard_queues(now=now)
+    unreviewed, proposals = _unreviewed(user_id), second_person.open_for(user_id)
     items = [
         *attention.of_targets((cell.target, cell.standing, cell.last_attempt) for cell in cells),
         *attention.of_runs(open_runs, now=now, heard_queues=heard),
-        *attention.of_broken_glass(_unreviewed(user_id)),
+        *attention.of_broken_glass(unreviewed),
     ]
     return Dashboard(
         environments=environments,
         rows=_rows(environments, cells),
         attention=attention.worst_first(items),
         notices=_notices(user_id),
-        proposals=second_person.open_for(user_id),
-        waiting=_waiting(user_id, open_runs, now),
+        proposals=proposals,
+        waiting=waiting.of_person(user_id, open_runs=open_runs, unreviewed=unreviewed, proposals=proposals, now=now),
         counts=_counts(cells),
     )
 
@@ -157,46 +141,3 @@ def _rows(environments: Sequence[Environment], cells: Iterable[Cell]) -> list[Ro
         Row(project, [(environment, by_project[key].get(environment.pk, [])) for environment in environments])
         for key, project in projects.items()
     ]
-
-
-def _waiting(user_id: int | None, open_runs: Sequence[MigrationRun], now: datetime) -> WaitingForMe:
-    mine = rights.rights_of(user_id)
-    oldest_first = sorted(open_runs, key=lambda run: run.number)
-    waiting = [run for run in oldest_first if run.run_state in rights.DECIDABLE]
-    decisions: dict[int, list[Approval]] = defaultdict(list)
-    for item in Approval.objects.filter(run__in=waiting, withdrawn_at__isnull=True):
-        decisions[item.run_id].append(item)
-    approvers = eligibility.approvers_in({run.target.environment_id for run in waiting})
-    people = {person for each in approvers.values() for person in each} | {user_id or 0}
-    people |= {item.person_id for each in decisions.values() for item in each}
-    left_out = eligibility.excluded(waiting, people=people)
-    live = {run.target_id for run in open_runs if run.run_state in LIVE}
-    to_decide, to_start = [], []
-    for run in waiting:
-        environment = run.target.environment
-        held = mine.get(environment.pk, rights.Rights(user_id))
-        given = decisions[run.number]
-        stands = eligibility.standing_from(
-            given, approvers.get(environment.pk, {}), left_out[run.number], wanted=eligibility.needed(run)
-        )
-        buttons = rights.buttons_of(
-            run,
-            rights=held,
-            standing=given,
-            now=now,
-            is_blocked=run.target_id in live,
-            is_left_out=user_id in left_out[run.number],
-            is_short=not stands.match.is_met,
-        )
-        if buttons.approve and any(user_id in people for people in stands.outlook.by_role.values()):
-            to_decide.append(run)
-        if buttons.start:
-            to_start.append(run)
-    asked = [run for run in oldest_first if run.requester_id == user_id and run not in to_start]
-    listed = {run.number: run for run in (*to_decide, *to_start, *asked) if run.run_state in rights.DECIDABLE}
-    met = obstacles.of_runs(list(listed.values()), blocked=live, now=now)
-
-    def told(runs: Iterable[MigrationRun]) -> list[Waiting]:
-        return [Waiting(run, met.get(run.number, "")) for run in runs]
-
-    return WaitingForMe(to_decide=told(to_decide), to_start=told(to_start), asked=told(asked))

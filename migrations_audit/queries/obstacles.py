@@ -11,6 +11,11 @@ from migrations_audit.models import MigrationRun, Rehearsal
 from migrations_audit.queries import bound, findings, openings, promotion, rehearsals
 from migrations_audit.states import RunState
 
+RUNBOOK = "needs a runbook"
+CHANGED = "settings changed since it was planned"
+FOR_THE_REQUESTER = (RUNBOOK, CHANGED)
+"""What whoever asked can see to: write the runbook, or ask again."""
+
 
 def of_runs(runs: Sequence[MigrationRun], *, blocked: Iterable[int], now: datetime) -> Mapping[int, str]:
     """What keeps each from going on now, by number; those that nothing keeps are left out.
@@ -35,7 +40,7 @@ def of_runs(runs: Sequence[MigrationRun], *, blocked: Iterable[int], now: dateti
             _changed(run),
             f"not verified in {earlier[run.number]} yet" if run.number in earlier else "",
             _rehearsal(run, newest, now=now),
-            "needs a runbook" if rehearsals.needs_runbook(run, newest) else "",
+            RUNBOOK if rehearsals.needs_runbook(run, newest) else "",
             f"{unaccepted} finding{'s' if unaccepted > 1 else ''} to accept" if unaccepted else "",
             f"starts at {run.scheduled_at:%Y-%m-%d %H:%M} UTC" if run.scheduled_at is not None else "",
             "another run is under way there" if is_approved and run.target_id in busy else "",
@@ -47,7 +52,7 @@ def of_runs(runs: Sequence[MigrationRun], *, blocked: Iterable[int], now: dateti
 
 def _changed(run: MigrationRun) -> str:
     changed = run.plan is not None and bound.changed(run.plan, run.target)
-    return "settings changed since it was planned" if changed else ""
+    return CHANGED if changed else ""
 
 
 def _rehearsal(run: MigrationRun, newest: Rehearsal | None, *, now: datetime) -> str:

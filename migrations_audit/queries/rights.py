@@ -131,12 +131,15 @@ def buttons_of(
         and rights.holds(Role.ADMINISTRATOR)
         and rights.holds(Role.OPERATOR)
         and not (expired or is_blocked or is_closed),
-        review_glass=is_unreviewed
-        and run.is_terminal
-        and run.broke_glass_by_id != rights.user_id
-        and any(rights.holds(role) for role in (Role.APPROVER, Role.AUDITOR, Role.ADMINISTRATOR)),
+        review_glass=is_unreviewed and may_review(run, rights),
         plan_rollback=state is S.APPLIED and run.operation == "upgrade" and rights.holds(Role.REQUESTER),
     )
+
+
+def may_review(run: MigrationRun, rights: Rights) -> bool:
+    """Whether this person may sign what was started without approval, now that it has ended."""
+    holds = any(rights.holds(role) for role in (Role.APPROVER, Role.AUDITOR, Role.ADMINISTRATOR))
+    return run.is_terminal and run.broke_glass_by_id != rights.user_id and holds
 
 
 def _waits_for_its_time(run: MigrationRun, now: datetime) -> bool:

@@ -248,7 +248,7 @@ def test_a_hundred_targets_cost_as_many_queries_as_one(
         if number % 10 == 0:
             people.make_run(more, state="awaiting_approval")
 
-    with django_assert_max_num_queries(27), CaptureQueriesContext(connection) as many:
+    with django_assert_max_num_queries(28), CaptureQueriesContext(connection) as many:
         page = viewer.get("/")
 
     assert page.source.count('<div class="cell') == 100
