@@ -9,10 +9,10 @@ from typing import Any
 from migrations_audit.engine import expectations, promises, resolve, standing, types
 from migrations_audit.execution import places
 from migrations_audit.judgement import rows_text
-from migrations_audit.models import MigrationRun, Observation, Plan, RevisionDelta, Target
+from migrations_audit.models import MigrationRun, Observation, Plan, RevisionDelta, RunStep, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.models.runs import Stream
-from migrations_audit.states import Operation, RunState, Verdict
+from migrations_audit.states import Operation, RunState, StepState, Verdict
 
 MOST_RUNS = 100
 MOST_NAMED = 5
@@ -108,9 +108,20 @@ def _absent_of_deltas(subject: Target, reading: types.Reading, scripts: places.S
     return Finding(
         code="tables_missing",
         sentence=f"{'; '.join(said[:MOST_NAMED])}: a rehearsal of exactly "
-        f"{'this file' if len(told) == 1 else 'these files'} showed it. Somebody stamped {subject}, or took it away.",
+        f"{'this file' if len(told) == 1 else 'these files'} showed it. {_whose(subject, told)}",
         facts={"tables_missing": names or list(told)},
     )
+
+
+def _whose(subject: Target, revisions: Collection[str]) -> str:
+    """Where to look: at the run of ours that recorded one of these revisions, else at somebody outside."""
+    steps = RunStep.objects.filter(run__target=subject, revision__in=revisions, state=StepState.COMMITTED.value)
+    newest = steps.exclude(direction="downgrade").order_by("-run").select_related("run").first()
+    if newest is None:
+        return f"Somebody stamped {subject}, or took it away."
+    run = newest.run
+    at = f" at {run.finished_at:%Y-%m-%d %H:%M} UTC" if run.finished_at is not None else ""
+    return f"Run {run.number} recorded {newest.revision}{at}: it was not made then, or was taken away since. Read its evidence."
 
 
 def _applied_in_order(graph: types.Graph, rows: tuple[str, ...]) -> list[types.Revision]:

@@ -49,6 +49,10 @@ _REACHED = {
 
 
 _LOOK_AGAIN = "Read the evidence and the log, then plan again from where the target is now."
+_COMPARE = (
+    "Compare the target by hand with what the evidence expected. Then plan a rollback, or a repair as a revision of its own: "
+    "planning the same again would find nothing to do."
+)
 _NEXT = {
     S.REQUESTED: "A worker freezes the scripts, reads the target and writes the plan. Then people decide.",
     S.PLANNING: "A worker freezes the scripts, reads the target and writes the plan. Then people decide.",
@@ -118,6 +122,8 @@ def next_step(
             return f"A worker that consumes {run.target.environment.queue} takes it up."
         case S.RUNNING if run.cancel_requested_at is not None:
             return f"{run.cancel_requested_by} asked to cancel. The run ends with what the target then says."
+        case S.FAILED if run.reason_code == "contradicted":
+            return _COMPARE
         case S.OUTCOME_UNKNOWN:
             return _while_unknown(run, buttons=buttons, now=now)
         case state:

@@ -176,6 +176,23 @@ def test_a_revision_that_was_only_stamped_is_named_by_the_next_reading(
     assert "r2 is recorded, but table public.analytics_modules is absent" in observation.sentence
 
 
+def test_what_a_run_of_the_portal_recorded_is_not_laid_on_somebody_else(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("recorded")
+    place = portal.place(url, runnable.chain("users", "analytics_modules"))
+    run = portal.planned(place)
+    rehearsed(portal, place, run)
+    approved_and_started(place, run)
+    portal.until(run.number, *ENDED)
+    change(url, "DROP TABLE analytics_modules")
+
+    observation = observing.observe_target(target_id=place.target.pk, worker_name="reader@test")
+
+    assert f"Run {run.number} recorded r2 at" in observation.sentence
+    assert "Somebody stamped" not in observation.sentence
+
+
 def test_another_target_of_the_project_may_have_it_in_another_schema_and_must_have_it_somewhere(
     portal: Portal, make_target_database: MakeTargetDatabase
 ) -> None:

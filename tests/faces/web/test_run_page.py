@@ -6,6 +6,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from migrations_audit.actions import attempts, plans, sweeps
+from migrations_audit.judgement import judge
 from migrations_audit.models import AuditEvent, LogLine, MigrationRun
 from migrations_audit.models.clock import database_now
 from migrations_audit.states import Phase
@@ -140,6 +141,19 @@ def test_a_verified_run_shows_every_check_and_the_reading_it_rests_on(place: peo
     assert f'<a href="#observation-{reading}">' in page.source
     assert f'<tr id="observation-{reading}">' in page.source
     assert "table public.analytics_modules added" in page.words
+
+
+def test_what_the_target_contradicts_is_compared_by_hand_not_planned_again(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = people.make_run(place, state="running")
+    contradicted = judge(people.make_facts(new_invalid_indexes=("public.i",)), people.make_witness())
+    people.finish(place, run, judgement=contradicted)
+
+    words = visitor("dev").run(run).part("status")
+
+    assert "Compare the target by hand with what the evidence expected." in words
+    assert "plan again" not in words
 
 
 def test_an_outcome_that_is_unknown_never_looks_good(place: people.Place, visitor: VisitorOf) -> None:
