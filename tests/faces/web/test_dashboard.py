@@ -98,6 +98,15 @@ def test_a_cell_names_revision_and_age_with_the_absolute_time(place: people.Plac
     assert f'datetime="{read.at:%Y-%m-%dT%H:%M:%SZ}" title="{read.at:%Y-%m-%d %H:%M:%S} UTC"' in shown
 
 
+def test_another_database_lends_no_revision_to_a_cell(place: people.Place, visitor: VisitorOf) -> None:
+    people.observe(place, status=TargetStatus.WRONG_DATABASE)
+
+    shown = cell(visitor("viewer").get("/"))
+
+    assert "another database answers, so no revision is shown" in shown
+    assert "<code>002</code>" not in shown
+
+
 def test_a_cell_shows_the_verdict_of_the_last_attempt_and_what_is_open(place: people.Place, visitor: VisitorOf) -> None:
     people.finish(place, people.make_run(place, state="running"))
     waiting = people.make_run(place, state="awaiting_approval")

@@ -72,6 +72,9 @@ def test_an_unreachable_target_shows_the_reason_and_the_last_time_it_answered(
     words = visitor("viewer").get(path(place)).words
 
     assert "unreachable" in words
+    assert "Tried at" in words
+    assert "; not read." in words
+    assert "Read at" not in words
     assert "The last reading that reached the enrolled database was at" in words
     assert "It says nothing about now." in words
 
