@@ -1,4 +1,4 @@
-"""Decisions on a plan digest: approve, reject, take back; and whether the decisions still carry a start."""
+"""Decisions on a plan digest: approve, reject, ask for changes, take back."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from django.contrib.auth import get_user_model
 from django.db.models import Min
 
-from migrations_audit import access, hashchain, policy
-from migrations_audit.actions import audit, findings, moves, rehearsals, runbooks, texts
+from migrations_audit import access, policy
+from migrations_audit.actions import audit, findings, grounds, moves, rehearsals, runbooks, texts
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Denied, Invalid
 from migrations_audit.models import Approval, MigrationRun, Rehearsal, Role
 from migrations_audit.models.approvals import Decision
 from migrations_audit.models.clock import database_now
-from migrations_audit.queries import bound, eligibility, promotion
+from migrations_audit.queries import eligibility
 from migrations_audit.states import RunState
 
 LONGEST_COMMENT = 2_000
@@ -44,34 +44,10 @@ class EditedAfterRequest(Denied):
     code = eligibility.EDITED
 
 
-class NotVerifiedEarlier(Denied):
-    """The policy asks that the scripts were verified in an earlier environment first."""
-
-    code = "not_verified_earlier"
-
-
-class NoPolicy(Denied):
-    """A production environment names nobody who must approve. Nothing runs there until its policy does."""
-
-    code = "no_policy"
-
-
 class MachineApproval(Denied):
     """A token, a worker or a command cannot approve. A person decides in the browser."""
 
     code = "machine_approval"
-
-
-class PlanChanged(Conflict):
-    """The plan is not the one that you saw. Reload the page and read it again."""
-
-    code = "plan_changed"
-
-
-class ApprovedThingChanged(Conflict):
-    """The settings or the policy that an approval binds are not as they were at planning. Request the upgrade again."""
-
-    code = "approved_thing_changed"
 
 
 class RehearsalMoved(Conflict):
@@ -86,28 +62,10 @@ class SamePerson(Denied):
     code = eligibility.SAME
 
 
-class ChangesRequested(Conflict):
-    """Somebody asked for changes, so nobody approves and nothing starts until that person takes it back."""
-
-    code = "changes_requested"
-
-
 class AlreadyDecided(Conflict):
     """You have already decided on this run."""
 
     code = "already_decided"
-
-
-class ApprovalExpired(Conflict):
-    """The approval has expired. Request the upgrade again."""
-
-    code = "approval_expired"
-
-
-class ApprovalIncomplete(Denied):
-    """The approvals do not meet the policy."""
-
-    code = "approval_incomplete"
 
 
 @audit.action
@@ -127,7 +85,7 @@ def approve(
         run, actor=actor, decision=Decision.APPROVE, digest=digest, comment=words, seen_rehearsal=seen_rehearsal
     )
     findings.check_open(run, now=approval.at)
-    match = standing_match(run)
+    match = grounds.standing_match(run)
     audit.record_run(
         actor=actor,
         action="run.approval_given",
@@ -140,7 +98,7 @@ def approve(
     if match.is_met and run.run_state is RunState.AWAITING_APPROVAL:
         mark_approved(run, actor=actor, now=approval.at)
     else:
-        sentence = APPROVED if match.is_met else waiting_sentence(match)
+        sentence = APPROVED if match.is_met else grounds.waiting_sentence(match)
         MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=sentence)
     return approval
 
@@ -170,9 +128,9 @@ def request_changes(*, actor: Actor, number: int, digest: str, comment: str) -> 
     run = moves.lock(number)
     asked = _decide(run, actor=actor, decision=Decision.CHANGES, digest=digest, comment=words)
     if run.run_state is RunState.APPROVED:
-        moves.move(run, to=RunState.AWAITING_APPROVAL, sentence=changes_sentence(asked), approved_at=None)
+        moves.move(run, to=RunState.AWAITING_APPROVAL, sentence=grounds.changes_sentence(asked), approved_at=None)
     else:
-        MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=changes_sentence(asked))
+        MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=grounds.changes_sentence(asked))
     audit.record_run(actor=actor, action="run.changes_requested", run=run, roles=asked.roles, comment=words)
     return asked
 
@@ -188,15 +146,15 @@ def take_back(*, actor: Actor, number: int) -> Approval:
     access.get_run_for(actor, run.number)
     access.need_scope(actor, "")
     moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb="un-approved")
-    _refuse_expired(run, now=database_now())
+    grounds.refuse_expired(run, now=database_now())
     approval = run.approvals.filter(person_id=actor.user_id, withdrawn_at__isnull=True).first()
     if approval is None:
         raise Conflict(f"You have no standing decision on {run}.")
     approval.withdrawn_at = database_now()
     approval.save(update_fields=["withdrawn_at"])
-    match = standing_match(run)
+    match = grounds.standing_match(run)
     if run.run_state is RunState.APPROVED and not match.is_met:
-        moves.move(run, to=RunState.AWAITING_APPROVAL, sentence=waiting_sentence(match), approved_at=None)
+        moves.move(run, to=RunState.AWAITING_APPROVAL, sentence=grounds.waiting_sentence(match), approved_at=None)
     audit.record_run(actor=actor, action="run.approval_withdrawn", run=run, decision=approval.decision)
     if approval.decision == Decision.CHANGES:
         _go_on(run, match, actor=actor)
@@ -207,37 +165,16 @@ def take_back(*, actor: Actor, number: int) -> Approval:
 
 def _go_on(run: MigrationRun, match: policy.Match, *, actor: Actor) -> None:
     """After somebody took back a wish for changes: the next such wish, approved, or what is still missing."""
-    if match.is_met and changes_asked(run) is None:
+    if match.is_met and grounds.changes_asked(run) is None:
         mark_approved(run, actor=actor, now=database_now())
     else:
         _say_what_it_waits_for(run, match)
 
 
 def _say_what_it_waits_for(run: MigrationRun, match: policy.Match) -> None:
-    other = changes_asked(run)
-    sentence = changes_sentence(other) if other is not None else waiting_sentence(match)
+    other = grounds.changes_asked(run)
+    sentence = grounds.changes_sentence(other) if other is not None else grounds.waiting_sentence(match)
     MigrationRun.objects.filter(number=run.number, state=run.state).update(sentence=sentence)
-
-
-def changes_asked(run: MigrationRun) -> Approval | None:
-    """The oldest standing wish for changes of somebody who may still decide, if there is one."""
-    wishes = run.approvals.filter(decision=Decision.CHANGES, withdrawn_at__isnull=True).order_by("at")
-    able = eligibility.approvers_in([run.target.environment_id]).get(run.target.environment_id, {})
-    return next((wish for wish in wishes if wish.person_id in able), None)
-
-
-def changes_sentence(asked: Approval) -> str:
-    """What a run waits for while somebody wants something else, in words."""
-    return (
-        f"{asked.person_name} asked for changes: {asked.comment} It cannot be approved until {asked.person_name} takes that "
-        "back, or the requester withdraws and asks again."
-    )
-
-
-def refuse_while_changes_are_asked(run: MigrationRun) -> None:
-    """Raise ChangesRequested while somebody wants something else."""
-    if (asked := changes_asked(run)) is not None:
-        raise ChangesRequested(f"{run} waits: {changes_sentence(asked)}")
 
 
 def mark_approved(run: MigrationRun, *, actor: Actor, now: datetime) -> None:
@@ -250,84 +187,6 @@ def mark_approved(run: MigrationRun, *, actor: Actor, now: datetime) -> None:
     since = standing.aggregate(at=Min("at"))["at"] or now
     moves.move(run, to=RunState.APPROVED, sentence=APPROVED, approved_at=now, expires_at=since + lifetime)
     audit.record_run(actor=actor, action="run.approved", run=run, requirements=run.target.environment.requirements)
-
-
-def standing_match(run: MigrationRun) -> policy.Match:
-    """How the standing approvals meet the policy, by the roles that those people hold now and what they edited since."""
-    return eligibility.standing_of(run).match
-
-
-def waiting_sentence(match: policy.Match) -> str:
-    """What an awaiting run waits for, in words."""
-    return f"Waiting for approval: {', '.join(str(item) for item in match.missing)}."
-
-
-def check_standing(run: MigrationRun, *, digest: str, now: datetime) -> None:
-    """Raise unless the (locked) run's approvals carry a start now.
-
-    The same plan, not expired; the policy of then and of now, whichever is stricter, met by people who may decide by today's
-    roles and have edited nothing since; verified earlier, rehearsed, with a runbook and its findings accepted where that is
-    asked for.
-    """
-    check_plan(run, digest=digest, now=now)
-    refuse_while_changes_are_asked(run)
-    environment = run.target.environment
-    if eligibility.is_production(run) and not environment.requirements:
-        raise NoPolicy(
-            f"{environment.name} is production and its policy names nobody who must approve. {run} does not start."
-        )
-    standing = eligibility.standing_of(run)
-    if not standing.match.is_met:
-        missing = ", ".join(str(item) for item in standing.match.missing)
-        why = " ".join(standing.not_counting)
-        raise ApprovalIncomplete(f"The approvals of {run} no longer meet the policy; missing: {missing}. {why}".strip())
-    check_promotion(run)
-    check_groundwork(run, now=now)
-    check_settings(run)
-
-
-def check_groundwork(run: MigrationRun, *, now: datetime) -> None:
-    """Raise RehearsalMissing, RunbookMissing or FindingsOpen for what a start rests on beside approvals."""
-    runbooks.check(run, rehearsals.check(run, now=now, at_approval=False))
-    findings.check_open(run, now=now)
-
-
-def check_plan(run: MigrationRun, *, digest: str, now: datetime) -> None:
-    """Raise what ``check_digest`` raises, and ApprovalExpired when the plan was approved, or made, too long ago."""
-    check_digest(run, digest=digest)
-    _refuse_expired(run, now=now)
-
-
-def check_digest(run: MigrationRun, *, digest: str) -> None:
-    """Raise PlanChanged unless the stored plan is the one that was seen."""
-    plan = run.plan
-    if plan is None or plan.digest != digest or hashchain.digest(plan.body) != plan.digest:
-        raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
-
-
-def check_settings(run: MigrationRun) -> None:
-    """Raise ApprovedThingChanged when what the plan binds of the settings and the policy is another by now."""
-    changed = bound.changed(run.plan, run.target) if run.plan is not None else ""
-    if changed:
-        words = (
-            "Changed since the plan was made:",
-            f"{changed}.",
-            *eligibility.edits_of(run)[-2:],
-            "Request it again.",
-        )
-        raise ApprovedThingChanged(" ".join(words))
-
-
-def _refuse_expired(run: MigrationRun, *, now: datetime) -> None:
-    if run.expires_at is not None and run.expires_at <= now:
-        what = "approval" if run.run_state is not RunState.AWAITING_APPROVAL else "plan"
-        raise ApprovalExpired(f"The {what} of {run} expired at {run.expires_at:%Y-%m-%d %H:%M} UTC. Request it again.")
-
-
-def check_promotion(run: MigrationRun) -> None:
-    """Raise NotVerifiedEarlier while the policy wants the scripts verified in an earlier environment and they were not."""
-    if lacking := promotion.lacking(run):
-        raise NotVerifiedEarlier(f"{run} waits: {lacking}")
 
 
 def _decide(
@@ -347,16 +206,16 @@ def _decide(
     access.need(actor, run.target.environment, Role.APPROVER)
     moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb=VERBS[decision])
     if run.plan is None or run.plan.digest != digest:
-        raise PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
+        raise grounds.PlanChanged(f"The plan of {run} is not the one that you saw. Reload the page and read it again.")
     if decision is Decision.APPROVE:
         _refuse_excluded(run, person=actor.user_id)
-        check_promotion(run)
-        check_settings(run)
-        asked = changes_asked(run)
+        grounds.check_promotion(run)
+        grounds.check_settings(run)
+        asked = grounds.changes_asked(run)
         if asked is not None and asked.person_id != actor.user_id:
-            raise ChangesRequested(f"{run} waits: {changes_sentence(asked)}")
+            raise grounds.ChangesRequested(f"{run} waits: {grounds.changes_sentence(asked)}")
     now = database_now()
-    _refuse_expired(run, now=now)
+    grounds.refuse_expired(run, now=now)
     rehearsal = _rehearsal_for(run, decision, now=now)
     if seen_rehearsal not in (None, rehearsal.pk if rehearsal is not None else 0):
         raise RehearsalMoved

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 
 from migrations_audit import access, dispatch
-from migrations_audit.actions import approvals, audit, evidence, glass, moves, openings, plans, stand_ins
+from migrations_audit.actions import audit, evidence, glass, grounds, moves, openings, plans, stand_ins
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, PortalError
 from migrations_audit.judgement import Judgement
@@ -378,16 +378,16 @@ def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
         return RunState.REFUSED, "no_plan", f"{run} has no plan."
     try:
         if run.broke_glass_by_id is None:
-            approvals.check_standing(run, digest=plan.digest, now=database_now())
+            grounds.check_standing(run, digest=plan.digest, now=database_now())
             _need_starter(run)
         else:
-            approvals.check_digest(run, digest=plan.digest)
-            approvals.check_settings(run)
+            grounds.check_digest(run, digest=plan.digest)
+            grounds.check_settings(run)
             glass.need_rights(run, _who_broke_it(run))
-    except approvals.PlanChanged as error:
+    except grounds.PlanChanged as error:
         return RunState.VOID, error.code, f"{error.message} The stored plan does not match its digest."
     except PortalError as error:
-        is_void = isinstance(error, approvals.ApprovedThingChanged)
+        is_void = isinstance(error, grounds.ApprovedThingChanged)
         return RunState.VOID if is_void else RunState.REFUSED, error.code, error.message
     enrolled = run.target.identity
     if enrolled is None or plans.identity_facts(enrolled) != plans.identity_facts(plan.identity):

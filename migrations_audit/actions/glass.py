@@ -7,15 +7,13 @@ the claim.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from datetime import datetime
 
 from django.contrib.auth import get_user_model
 from django.views.decorators.debug import sensitive_variables
 
 from migrations_audit import access
-from migrations_audit.actions import approvals, audit, moves, openings, runs, sign_ins, texts
+from migrations_audit.actions import audit, grounds, moves, openings, runs, sign_ins, texts
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Denied, Invalid, NotFound, PortalError
 from migrations_audit.models import GlassReview, MigrationRun, Notice, Role
@@ -103,9 +101,9 @@ def _break(
     may_break(actor=actor, number=number)
     moves.expect(run, RunState.AWAITING_APPROVAL, RunState.APPROVED, verb="started without approval")
     now = database_now()
-    approvals.check_plan(run, digest=digest, now=now)
-    approvals.check_settings(run)
-    passed_over = _passed_over(run, digest=digest, now=now)
+    grounds.check_plan(run, digest=digest, now=now)
+    grounds.check_settings(run)
+    passed_over = _passed_over(run, now=now)
     standing = eligibility.standing_of(run)
     reasons = {"why_now": why_now, "why_not_approved": why_not_approved}
     said = {name: _reason(text, field=name) for name, text in reasons.items()}
@@ -140,23 +138,17 @@ def _break(
     return run
 
 
-def _passed_over(run: MigrationRun, *, digest: str, now: datetime) -> list[str]:
+def _passed_over(run: MigrationRun, *, now: datetime) -> list[str]:
     """What of the approval's conditions such a start leaves unmet, as sentences. Raises GlassNotNeeded when it leaves none."""
-    conditions: tuple[Callable[[], None], ...] = (
-        functools.partial(approvals.refuse_while_changes_are_asked, run),
-        functools.partial(approvals.check_standing, run, digest=digest, now=now),
-        functools.partial(approvals.check_promotion, run),
-        functools.partial(approvals.check_groundwork, run, now=now),
-    )
     unmet: list[str] = []
-    for check in conditions:
+    for check in grounds.conditions(run, now=now):
         try:
             check()
         except PortalError as error:
             unmet.append(error.message)
     if not unmet and run.run_state is RunState.APPROVED:
         raise GlassNotNeeded(f"The approvals of {run} carry a start. Press Run now.")
-    return list(dict.fromkeys(unmet))
+    return unmet
 
 
 def need_rights(run: MigrationRun, actor: Actor) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from migrations_audit import hashchain
-from migrations_audit.actions import approvals, audit, moves, rehearsals
+from migrations_audit.actions import approvals, audit, grounds, moves, rehearsals
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict
 from migrations_audit.models import MigrationRun, Observation, Plan, RunStep, Snapshot, Target
@@ -111,11 +111,11 @@ def record(*, actor: Actor, number: int, epoch: int, draft: Draft) -> Plan:
         )
         for step in plan.steps
     )
-    match = approvals.standing_match(run)
+    match = grounds.standing_match(run)
     moves.move(
         run,
         to=RunState.AWAITING_APPROVAL,
-        sentence=approvals.waiting_sentence(match),
+        sentence=grounds.waiting_sentence(match),
         plan=plan,
         planned_at=now,
         expires_at=now + timedelta(seconds=run.target.environment.approval_lifetime_s),

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
 from migrations_audit import access, dispatch
-from migrations_audit.actions import approvals, audit, moves, openings, request_keys, stand_ins, texts
+from migrations_audit.actions import audit, grounds, moves, openings, request_keys, stand_ins, texts
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import MigrationRun, Role, Target
@@ -156,7 +156,7 @@ def may_start(run: MigrationRun, *, actor: Actor, digest: str, now: datetime) ->
     access.get_run_for(actor, run.number)
     access.need(actor, run.target.environment, Role.OPERATOR, scope="run")
     moves.expect(run, RunState.APPROVED, verb="started")
-    approvals.check_standing(run, digest=digest, now=now)
+    grounds.check_standing(run, digest=digest, now=now)
     openings.need_open(run, at=now)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from migrations_audit import access
-from migrations_audit.actions import approvals, audit, moves, openings, runs, stand_ins
+from migrations_audit.actions import audit, grounds, moves, openings, runs, stand_ins
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid, PortalError
 from migrations_audit.models import MigrationRun, Role
@@ -44,11 +44,11 @@ def schedule(*, actor: Actor, number: int, digest: str, at: datetime, confirm: s
     access.need(actor, run.target.environment, Role.OPERATOR, scope="run")
     moves.expect(run, RunState.APPROVED, verb="scheduled")
     now = database_now()
-    approvals.check_standing(run, digest=digest, now=now)
+    grounds.check_standing(run, digest=digest, now=now)
     if at <= now:
         raise Invalid(f"{at:%Y-%m-%d %H:%M} UTC has passed. Give a time that lies ahead, or press Run now.", field="at")
     if run.expires_at is not None and at >= run.expires_at:
-        raise approvals.ApprovalExpired(
+        raise grounds.ApprovalExpired(
             f"The approval of {run} expires at {run.expires_at:%Y-%m-%d %H:%M} UTC, before {at:%Y-%m-%d %H:%M} UTC. Choose an "
             "earlier time, or request it again nearer to it."
         )

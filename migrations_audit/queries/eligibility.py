@@ -60,15 +60,17 @@ Approvers = Mapping[int, tuple[str, frozenset[str]]]
 
 @dataclass(frozen=True)
 class Standing:
-    """How the standing approvals of one run meet its policy. ``left_out`` are people whose approval does not count."""
+    """How the standing decisions on one run meet its policy. ``left_out`` are people whose approval does not count."""
 
     wanted: Sequence[policy.Requirement]
     match: policy.Match
     outlook: policy.Outlook
     approvers: Approvers
     left_out: Mapping[int, Exclusion]
+    wishes: Sequence[Approval]
+    """Wishes for changes of people who may still decide, oldest first. While there is one, nobody approves and nothing starts."""
     not_counting: Sequence[str]
-    """A sentence for each approval that was given and does not count."""
+    """A sentence for each approval or wish that was given and does not count."""
 
 
 def approvers_in(environments: Iterable[int]) -> Mapping[int, Approvers]:
@@ -131,7 +133,9 @@ def standing_from(
     wanted: Sequence[policy.Requirement],
 ) -> Standing:
     """The same from what was read already. ``given`` are the decisions that were not taken back."""
-    approved = [item for item in given if item.decision == Decision.APPROVE]
+    standing = sorted(given, key=lambda item: (item.at, item.pk))
+    approved = [item for item in standing if item.decision == Decision.APPROVE]
+    wishes = [item for item in standing if item.decision == Decision.CHANGES]
     nobody: tuple[str, frozenset[str]] = ("", frozenset())
     counting = [
         policy.Holder(item.person_id, approvers.get(item.person_id, nobody)[1])
@@ -150,10 +154,16 @@ def standing_from(
         outlook=policy.who_could(wanted, counting, others),
         approvers=approvers,
         left_out=left_out,
+        wishes=[item for item in wishes if item.person_id in approvers],
         not_counting=[
             f"The approval of {item.person_name} does not count: {left_out[item.person_id].sentence}"
             for item in approved
             if item.person_id in left_out
+        ]
+        + [
+            f"The wish of {item.person_name} for changes does not count: {item.person_name} is no approver there any more."
+            for item in wishes
+            if item.person_id not in approvers
         ],
     )
 

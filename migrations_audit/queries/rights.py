@@ -14,6 +14,7 @@ from django.contrib.auth import get_user_model
 
 from migrations_audit.models import Approval, Environment, Membership, MigrationRun, Role
 from migrations_audit.models.approvals import Decision
+from migrations_audit.queries import eligibility
 from migrations_audit.states import Phase, RunState
 
 S = RunState
@@ -83,26 +84,25 @@ def buttons_of(
     run: MigrationRun,
     *,
     rights: Rights,
-    standing: Sequence[Approval],
+    given: Sequence[Approval],
+    stands: eligibility.Standing,
     now: datetime,
     is_blocked: bool = False,
     is_closed: bool = False,
     is_left_half: bool = False,
     lacks_groundwork: bool = False,
-    is_left_out: bool = False,
-    is_short: bool = False,
     is_unreviewed: bool = False,
 ) -> Buttons:
-    """The buttons that ``rights`` give on ``run``. ``standing`` are its decisions that were not taken back.
+    """The buttons that ``rights`` give on ``run``. ``given`` are its decisions that were not taken back, ``stands`` their weight.
 
     ``is_blocked``: another run is live on the target; ``is_closed``: windows or a freeze keep it from starting;
     ``is_left_half``: what this one left there waits to be accepted; ``lacks_groundwork``: a rehearsal, a runbook or accepted
-    findings are missing that the policy wants; ``is_left_out``: this person's approval would not be taken; ``is_short``: the
-    approvals do not carry a start; ``is_unreviewed``: it was started without approval, and nobody has signed that yet.
+    findings are missing that the policy wants; ``is_unreviewed``: it was started without approval, and nobody has signed that.
     """
     state = run.run_state
-    wants_changes = {item.person_id for item in standing if item.decision == Decision.CHANGES}
-    mine = {item.decision for item in standing if item.person_id == rights.user_id}
+    is_short, is_left_out = not stands.match.is_met, rights.user_id in stands.left_out
+    wants_changes = {item.person_id for item in stands.wishes}
+    mine = {item.decision for item in given if item.person_id == rights.user_id}
     is_requester = rights.user_id is not None and run.requester_id == rights.user_id
     expired = run.expires_at is not None and run.expires_at <= now
     decides = rights.holds(Role.APPROVER) and not is_requester and state in DECIDABLE and not expired

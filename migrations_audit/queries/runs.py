@@ -113,7 +113,7 @@ class RunPage:
     decisions: Sequence[Approval]
     my_role_counts: bool
     not_approve: str
-    """Why this person's Approve cannot be pressed as things stand; said only to who decides."""
+    """Why this person's Approve cannot be pressed as things stand; empty where the page tells everybody."""
     asks_for_nobody: bool
     left_out: Sequence[str]
     """Who cannot approve, or whose approval does not count, and why: a sentence each."""
@@ -218,7 +218,8 @@ def _buttons(run: MigrationRun, ground: _Ground, *, user_id: int | None, now: da
     return rights.buttons_of(
         run,
         rights=ground.held,
-        standing=ground.standing,
+        given=ground.standing,
+        stands=ground.stands,
         now=now,
         is_blocked=ground.blocked_by is not None,
         is_closed=bool(ground.closed_by),
@@ -227,8 +228,6 @@ def _buttons(run: MigrationRun, ground: _Ground, *, user_id: int | None, now: da
         or bool(rehearsed.missing)
         or rehearsed.needs_runbook
         or bool(ground.lacking),
-        is_left_out=user_id in ground.stands.left_out,
-        is_short=not ground.stands.match.is_met,
         is_unreviewed=run.broke_glass_at is not None and ground.glass_review is None,
     )
 
@@ -269,7 +268,7 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
         my_role_counts=any(user_id in people for people in stands.outlook.by_role.values()),
         not_approve=_not_approve(run, ground, user_id=user_id),
         asks_for_nobody=not stands.wanted,
-        changes_asked=[item for item in standing if item.decision == Decision.CHANGES],
+        changes_asked=stands.wishes,
         my_decision=next((item.decision for item in standing if item.person_id == user_id), ""),
         glass_review=ground.glass_review,
         left_out=_left_out(run, stands),
@@ -292,24 +291,17 @@ def run_page(run: MigrationRun, *, user_id: int | None, now: datetime) -> RunPag
 
 def _not_approve(run: MigrationRun, ground: _Ground, *, user_id: int | None) -> str:
     mine = {item.decision for item in ground.standing if item.person_id == user_id}
-    others = [item.person_name for item in ground.standing if item.decision == Decision.CHANGES]
-    open_findings = sum(each.blocks for each in ground.found)
+    others = [item.person_name for item in ground.stands.wishes if item.person_id != user_id]
     if Decision.APPROVE in mine:
         return "You have approved it."
     if (exclusion := ground.stands.left_out.get(user_id or 0)) is not None:
         return f"You cannot approve it: {exclusion.sentence}"
-    if others and Decision.CHANGES not in mine:
+    if others:
         return f"Nobody can approve it while {others[0]} asks for changes."
     if ground.lacking:
         return "Nobody can approve it as it stands; the approvals say why."
-    if ground.rehearsed.missing:
-        return "Nobody can approve it without the rehearsal that the policy demands."
-    if ground.rehearsed.needs_runbook:
-        return "Nobody can approve it before its runbook is written."
-    if open_findings:
-        return (
-            f"Nobody can approve it before {open_findings} finding{'s are' if open_findings > 1 else ' is'} accepted."
-        )
+    if ground.rehearsed.missing or ground.rehearsed.needs_runbook or ground.has_open_findings:
+        return ""
     return "It is approved already."
 
 

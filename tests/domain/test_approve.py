@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from migrations_audit import access
-from migrations_audit.actions import approvals, moves, plans, runs
+from migrations_audit.actions import approvals, grounds, moves, plans, runs
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Approval, MigrationRun, Role
@@ -75,7 +75,7 @@ def test_nothing_is_taken_back_once_the_time_is_over() -> None:
     approvals.request_changes(actor=place.actor("dba"), number=run.number, digest=digest, comment="Wait.")
     MigrationRun.objects.filter(number=run.number).update(expires_at=database_now() - timedelta(seconds=1))
 
-    with pytest.raises(approvals.ApprovalExpired, match="The plan of Run"):
+    with pytest.raises(grounds.ApprovalExpired, match="The plan of Run"):
         approvals.take_back(actor=place.actor("dba"), number=run.number)
 
 
@@ -114,7 +114,7 @@ def test_what_would_be_void_is_not_approved(change: changes.Change) -> None:
     run, digest = awaiting(place)
     change(place, run)
 
-    with pytest.raises(approvals.ApprovedThingChanged) as refused:
+    with pytest.raises(grounds.ApprovedThingChanged) as refused:
         approve(place, "dba", run, digest)
 
     assert refused.value.message == f"Changed since the plan was made: {changes.VOID[change]}. Request it again."
@@ -341,7 +341,7 @@ def test_another_digest_than_the_one_that_is_there_is_refused(digest: str) -> No
     place = make_place()
     run, _ = awaiting(place)
 
-    with pytest.raises(approvals.PlanChanged, match="Reload the page"):
+    with pytest.raises(grounds.PlanChanged, match="Reload the page"):
         approve(place, "dba", run, digest)
 
     assert not Approval.objects.exists()
@@ -352,7 +352,7 @@ def test_an_approval_is_not_replayed_on_a_second_run() -> None:
     _, first_digest = awaiting(place)
     second, _ = awaiting(place, revision="003")
 
-    with pytest.raises(approvals.PlanChanged):
+    with pytest.raises(grounds.PlanChanged):
         approve(place, "dba", second, first_digest)
 
 
@@ -371,7 +371,7 @@ def test_an_overdue_request_is_not_approved_even_before_the_sweep_has_seen_it() 
     run, digest = awaiting(place)
     MigrationRun.objects.filter(number=run.number).update(expires_at=database_now() - timedelta(seconds=1))
 
-    with pytest.raises(approvals.ApprovalExpired, match=r"The plan of Run \d+ on market/production/main expired"):
+    with pytest.raises(grounds.ApprovalExpired, match=r"The plan of Run \d+ on market/production/main expired"):
         approve(place, "dba", run, digest)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from migrations_audit import access
-from migrations_audit.actions import approvals, attempts, glass, moves, runs, sign_ins
+from migrations_audit.actions import approvals, attempts, glass, grounds, moves, runs, sign_ins
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import AuditEvent, GlassReview, MigrationRun, Notice, Role
@@ -173,7 +173,7 @@ def test_it_takes_two_reasons_and_the_targets_name(field: str, given: str, named
 def test_another_plan_than_the_one_that_was_seen_is_not_started() -> None:
     place = make_place()
 
-    with pytest.raises(approvals.PlanChanged):
+    with pytest.raises(grounds.PlanChanged):
         break_glass(place, make_run(place, state="awaiting_approval"), chief(place), digest="a" * 64)
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_expired_is_not_started() -> None:
     run = make_run(place, state="awaiting_approval")
     changes.expire(place, run)
 
-    with pytest.raises(approvals.ApprovalExpired):
+    with pytest.raises(grounds.ApprovalExpired):
         break_glass(place, run, chief(place))
 
 

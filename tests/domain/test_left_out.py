@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from migrations_audit import hashchain
-from migrations_audit.actions import approvals, attempts, enrolment, plans, registry, runs
+from migrations_audit.actions import approvals, attempts, enrolment, grounds, plans, registry, runs
 from migrations_audit.actors import Actor
 from migrations_audit.models import MigrationRun, Role, Snapshot
 from migrations_audit.queries import eligibility
@@ -115,7 +115,7 @@ def test_an_address_that_is_added_after_the_approval_makes_it_stop_counting(plac
     place.people["dba"].email = "priya@bank.example"
     place.people["dba"].save(update_fields=["email"])
 
-    with pytest.raises(approvals.ApprovalIncomplete, match="The approval of dba does not count: dba is the author"):
+    with pytest.raises(grounds.ApprovalIncomplete, match="The approval of dba does not count: dba is the author"):
         runs.start(actor=place.actor("operator"), number=run.number, digest=digest)
 
 
@@ -181,7 +181,7 @@ def test_an_approval_of_somebody_who_edits_afterwards_stops_counting_at_the_star
         approvals.approve(actor=actor, number=run.number, digest=run.plan.digest)
     edit_project(place, edith)
 
-    with pytest.raises(approvals.ApprovalIncomplete) as refused:
+    with pytest.raises(grounds.ApprovalIncomplete) as refused:
         runs.start(actor=place.actor("operator"), number=run.number, digest=run.plan.digest)
 
     assert "missing: 1 × database-administrator" in refused.value.message

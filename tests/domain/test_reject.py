@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migrations_audit import access
-from migrations_audit.actions import approvals, moves
+from migrations_audit.actions import approvals, grounds, moves
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Approval, MigrationRun
 from tests.domain import trail
@@ -117,5 +117,5 @@ def test_a_rejection_names_the_plan_that_was_seen() -> None:
     place = make_place()
     run = make_run(place, state="awaiting_approval")
 
-    with pytest.raises(approvals.PlanChanged):
+    with pytest.raises(grounds.PlanChanged):
         approvals.reject(actor=place.actor("dba"), number=run.number, digest="a" * 64, comment="x")

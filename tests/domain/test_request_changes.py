@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migrations_audit import access
-from migrations_audit.actions import approvals, moves, runs
+from migrations_audit.actions import approvals, grounds, moves, runs
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict, Invalid
 from migrations_audit.models import Approval, MigrationRun
@@ -39,7 +39,7 @@ def test_a_run_for_which_somebody_wants_changes_waits_and_says_so() -> None:
 
     assert (asked.decision, run.state) == ("changes", "awaiting_approval")
     assert run.sentence.startswith(f"dba asked for changes: {WISH} It cannot be approved until dba takes that back")
-    with pytest.raises(approvals.ChangesRequested, match="dba asked for changes"):
+    with pytest.raises(grounds.ChangesRequested, match="dba asked for changes"):
         approvals.approve(actor=place.actor("owner"), number=run.number, digest=digest)
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from migrations_audit.access import Hidden, MissingRole, MissingScope
-from migrations_audit.actions import approvals, attempts, moves, runs, schedules, sweeps, tokens
+from migrations_audit.actions import approvals, attempts, grounds, moves, runs, schedules, sweeps, tokens
 from migrations_audit.actions.openings import Frozen, WindowClosed
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Invalid
@@ -119,9 +119,9 @@ def test_a_time_lies_ahead_and_before_the_end_of_the_approval() -> None:
     with pytest.raises(Invalid, match="has passed") as refused:
         schedule(place, run, at=ahead(-1))
     assert refused.value.field == "at"
-    with pytest.raises(approvals.ApprovalExpired, match="Choose an earlier time"):
+    with pytest.raises(grounds.ApprovalExpired, match="Choose an earlier time"):
         schedule(place, run, at=ahead(3))
-    with pytest.raises(approvals.PlanChanged):
+    with pytest.raises(grounds.PlanChanged):
         schedule(place, run, digest="a" * 64)
 
     assert schedule(place, run, at=ahead(1)).state == "approved"

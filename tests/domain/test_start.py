@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migrations_audit import access
-from migrations_audit.actions import approvals, moves, runs, tokens
+from migrations_audit.actions import grounds, moves, runs, tokens
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Environment, MigrationRun
@@ -100,7 +100,7 @@ def test_a_run_is_started_once() -> None:
 def test_a_start_names_the_plan_that_was_seen() -> None:
     place = make_place()
 
-    with pytest.raises(approvals.PlanChanged):
+    with pytest.raises(grounds.PlanChanged):
         start(place, make_run(place, state="approved"), digest="a" * 64)
 
 
@@ -134,7 +134,7 @@ def test_a_start_is_refused_after(change: changes.Change) -> None:
     run = make_run(place, state="approved")
     change(place, run)
 
-    with pytest.raises((approvals.ApprovalIncomplete, approvals.ApprovalExpired)) as refused:
+    with pytest.raises((grounds.ApprovalIncomplete, grounds.ApprovalExpired)) as refused:
         start(place, run)
 
     assert refused.value.code == changes.REFUSED[change]
@@ -147,7 +147,7 @@ def test_an_incomplete_approval_says_who_is_missing() -> None:
     run = make_run(place, state="approved")
     changes.lose_role(place, run)
 
-    with pytest.raises(approvals.ApprovalIncomplete, match="missing: 1 × database-administrator"):
+    with pytest.raises(grounds.ApprovalIncomplete, match="missing: 1 × database-administrator"):
         start(place, run)
 
     trail.denied(verb="runs.start", code="approval_incomplete")
@@ -183,5 +183,5 @@ def test_a_plan_made_for_production_asks_for_the_name_also_when_the_tier_was_low
 
     with pytest.raises(Invalid, match="to start"):
         runs.check_confirmed(run, "")
-    with pytest.raises(approvals.ApprovedThingChanged, match="tier: production → development"):
+    with pytest.raises(grounds.ApprovedThingChanged, match="tier: production → development"):
         start(place, run, confirm="")

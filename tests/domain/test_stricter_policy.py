@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from migrations_audit.actions import approvals, attempts, plans, runs
+from migrations_audit.actions import approvals, attempts, grounds, plans, runs
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Environment, MigrationRun
 from tests.domain import raw
@@ -33,7 +33,7 @@ def approve(place: Place, run: MigrationRun, *names: str) -> None:
 
 def missing(run: MigrationRun) -> list[str]:
     """What the standing approvals lack."""
-    return [str(item) for item in approvals.standing_match(MigrationRun.objects.get(pk=run.pk)).missing]
+    return [str(item) for item in grounds.standing_match(MigrationRun.objects.get(pk=run.pk)).missing]
 
 
 def start(place: Place, run: MigrationRun) -> MigrationRun:
@@ -69,7 +69,7 @@ def test_a_start_needs_both_policies_whatever_their_order(then: list[Any], now: 
     policy_becomes(place, now)
     place.people["owner"].groups.clear()
 
-    with pytest.raises(approvals.ApprovalIncomplete, match="missing: 1 × owner"):
+    with pytest.raises(grounds.ApprovalIncomplete, match="missing: 1 × owner"):
         start(place, run)
 
 
@@ -109,7 +109,7 @@ def test_a_plan_of_an_environment_that_has_become_production_is_not_approved_by_
     run = make_run(place, state="approved")
     Environment.objects.filter(pk=place.environment.pk).update(tier="production", requirements=[OWNER])
 
-    with pytest.raises(approvals.ApprovalIncomplete, match="missing: 1 × owner"):
+    with pytest.raises(grounds.ApprovalIncomplete, match="missing: 1 × owner"):
         start(place, run)
 
 
@@ -139,7 +139,7 @@ def test_production_whose_policy_was_emptied_refuses_the_start() -> None:
     without_the_constraint()
     policy_becomes(place, [])
 
-    with pytest.raises(approvals.NoPolicy, match="Production is production and its policy names nobody"):
+    with pytest.raises(grounds.NoPolicy, match="Production is production and its policy names nobody"):
         start(place, run)
 
 
@@ -149,7 +149,7 @@ def test_a_policy_that_is_none_lets_nothing_start(policy: Any) -> None:
     run = make_run(place, state="queued")
     policy_becomes(place, policy)
 
-    with pytest.raises((Invalid, approvals.NoPolicy)):
+    with pytest.raises((Invalid, grounds.NoPolicy)):
         start(place, make_run_approved_beside(place, run))
 
     assert attempts.claim(actor=WORKER, number=run.number).state == "refused"

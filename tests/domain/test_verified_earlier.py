@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from migrations_audit import hashchain
-from migrations_audit.actions import approvals, attempts, plans, registry, runs
+from migrations_audit.actions import approvals, attempts, grounds, plans, registry, runs
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Environment, MigrationRun, Project, Snapshot
 from migrations_audit.models.clock import database_now
@@ -79,7 +79,7 @@ def test_what_was_not_verified_earlier_is_not_approved() -> None:
     _, production = places()
     run = planned(production)
 
-    with pytest.raises(approvals.NotVerifiedEarlier) as refused:
+    with pytest.raises(grounds.NotVerifiedEarlier) as refused:
         approve(production, run)
 
     assert "no upgrade of market to 003 from snapshot" in refused.value.message
@@ -109,7 +109,7 @@ def test_to_have_gone_less_far_there_is_not() -> None:
     staging, production = places()
     verified(staging, to="003")
 
-    with pytest.raises(approvals.NotVerifiedEarlier):
+    with pytest.raises(grounds.NotVerifiedEarlier):
         approve(production, planned(production, to="004"))
 
 
@@ -117,7 +117,7 @@ def test_other_scripts_are_not() -> None:
     staging, production = places()
     verified(staging, scripts="scripts of yesterday")
 
-    with pytest.raises(approvals.NotVerifiedEarlier):
+    with pytest.raises(grounds.NotVerifiedEarlier):
         approve(production, planned(production))
 
 
@@ -127,7 +127,7 @@ def test_a_run_that_was_started_and_is_not_verified_there_is_not() -> None:
     approve_by_all(staging, run.number, digest_of(run))
     runs.start(actor=staging.actor("operator"), number=run.number, digest=digest_of(run))
 
-    with pytest.raises(approvals.NotVerifiedEarlier):
+    with pytest.raises(grounds.NotVerifiedEarlier):
         approve(production, planned(production))
 
 
@@ -135,7 +135,7 @@ def test_a_project_without_a_target_there_is_told_what_to_do() -> None:
     staging, production = places()
     staging.target.delete()
 
-    with pytest.raises(approvals.NotVerifiedEarlier, match="market has no target there"):
+    with pytest.raises(grounds.NotVerifiedEarlier, match="market has no target there"):
         approve(production, planned(production))
 
 
@@ -154,7 +154,7 @@ def test_a_policy_that_asks_for_it_after_the_approval_keeps_the_run_from_startin
     approve_by_all(production, run.number, digest_of(run))
     Environment.objects.filter(pk=production.environment.pk).update(requires_verified_in=staging.environment)
 
-    with pytest.raises(approvals.NotVerifiedEarlier):
+    with pytest.raises(grounds.NotVerifiedEarlier):
         runs.start(
             actor=production.actor("operator"), number=run.number, digest=digest_of(run), confirm=run.target.label
         )
@@ -165,7 +165,7 @@ def test_a_policy_that_asks_for_it_no_longer_still_holds_for_a_plan_made_under_i
     run = planned(production)
     Environment.objects.filter(pk=production.environment.pk).update(requires_verified_in=None)
 
-    with pytest.raises(approvals.NotVerifiedEarlier):
+    with pytest.raises(grounds.NotVerifiedEarlier):
         approve(production, run)
 
 

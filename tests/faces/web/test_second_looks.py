@@ -27,6 +27,22 @@ def test_an_approver_asks_for_changes_and_takes_it_back(place: people.Place, vis
     assert "Approve" in visitor("owner").run(run).buttons
 
 
+def test_the_wish_of_somebody_who_is_no_approver_any_more_keeps_nobody_from_approving(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = people.make_run(place, state="awaiting_approval")
+    visitor("dba").press(run, "request-changes", comment="Add the index concurrently.")
+    place.people["dba"].groups.clear()
+
+    page = visitor("owner").run(run)
+
+    assert "Approve" in page.buttons
+    assert "The wish of dba for changes does not count: dba is no approver there any more." in page.part("approvals")
+    assert "It cannot be approved until dba takes that back" not in page.part("approvals")
+    assert "dba asked for changes" not in visitor("owner").get("/").words
+    assert visitor("owner").press(run, "approve").status == 303
+
+
 def test_without_a_comment_the_page_comes_again(place: people.Place, visitor: VisitorOf) -> None:
     run = people.make_run(place, state="awaiting_approval")
 
