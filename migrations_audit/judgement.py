@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from migrations_audit import listing
 from migrations_audit.states import Outcome, RunState, Verdict
 
 MOST_NAMED = 5
@@ -221,9 +222,7 @@ def _at_start(facts: Facts, witness: Witness, checks: tuple[Check, ...]) -> Judg
 
 def _named(changes: tuple[str, ...]) -> str:
     """The first of what differs, by their keys; the evidence has all of it."""
-    names = [change.partition(": ")[0] for change in changes[:MOST_NAMED]]
-    more = len(changes) - len(names)
-    return "; ".join(names) + (f" and {more} more" if more else "")
+    return listing.listed([change.partition(": ")[0] for change in changes], MOST_NAMED, between="; ")
 
 
 def _catalog_words(facts: Facts) -> str:
@@ -313,12 +312,11 @@ def _rehearsal_check(facts: Facts) -> list[Check]:
     if not facts.rehearsal:
         return []
     differing = facts.rehearsal_differences
-    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
     return [
         Check(
             "as rehearsed",
             f"the {facts.rehearsed_objects} changes of {facts.rehearsal}, and nothing else of what is compared",
-            f"{'; '.join(differing[:3])}{more}" if differing else "all of them, and nothing else of what is compared",
+            listing.listed(differing, 3, between="; ") or "all of them, and nothing else of what is compared",
             Outcome.FAILED if differing else Outcome.PASSED,
             differing,
         )
@@ -355,7 +353,7 @@ def _promise_checks(facts: Facts) -> list[Check]:
         Check(
             "tables of the plan's SQL",
             f"{facts.promised_tables} made by the SQL",
-            "; ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "") or "all are there",
+            listing.listed(broken, 3, between="; ") or "all are there",
             Outcome.PASSED
             if not broken
             else Outcome.FAILED

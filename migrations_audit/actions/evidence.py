@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from migrations_audit import access, dispatch
+from migrations_audit import access, dispatch, listing
 from migrations_audit.actions import audit, enrolment
 from migrations_audit.actors import Actor
 from migrations_audit.judgement import Check
@@ -166,13 +166,8 @@ def store_checks(
             expected=check.expected,
             observed=check.observed,
             outcome=check.outcome.value,
-            detail=_bounded(check.detail),
+            detail=listing.lines(check.detail, MOST_LINES),
             observation=observation,
         )
         for check in checks
     )
-
-
-def _bounded(lines: Sequence[str]) -> list[str]:
-    more = len(lines) - MOST_LINES
-    return [*lines[:MOST_LINES], f"and {more} more"] if more > 0 else list(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from migrations_audit import access
+from migrations_audit import access, listing
 from migrations_audit.actions import audit, texts
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.errors import Conflict, Denied, Invalid
@@ -123,11 +123,10 @@ def check_open(run: MigrationRun, *, now: datetime) -> None:
     blocking = [each for each in findings.of_run(run, now=now) if each.blocks]
     if not blocking:
         return
-    named = "; ".join(map(str, blocking[:MOST_NAMED]))
-    more = f"; and {len(blocking) - MOST_NAMED} more" if len(blocking) > MOST_NAMED else ""
+    named = listing.listed(blocking, MOST_NAMED, between="; ")
     raise FindingsOpen(
         f"{run} is neither approved nor started while {len(blocking)} finding{'s' if len(blocking) > 1 else ''} of its plan "
-        f"stand{'' if len(blocking) > 1 else 's'} open: {named}{more}. Correct the scripts and plan again, or have them accepted "
+        f"stand{'' if len(blocking) > 1 else 's'} open: {named}. Correct the scripts and plan again, or have them accepted "
         "on the run's page."
     )
 

@@ -12,6 +12,7 @@ from alembic.runtime.migration import HeadMaintainer, RevisionStep
 from alembic.script import Script
 from alembic.script import revision as alembic_revision
 
+from migrations_audit import listing
 from migrations_audit.engine import graph as graphs
 from migrations_audit.engine import types
 from migrations_audit.requests import RevisionRefused
@@ -32,9 +33,7 @@ class UnknownRevision(RevisionRefused):
 
 def listed(ids: Collection[str]) -> str:
     """Some revision ids for a sentence: five at most, and how many more there are."""
-    shown = list(ids)[:5]
-    more = f" and {len(ids) - len(shown)} more" if len(ids) > len(shown) else ""
-    return (", ".join(shown) or "no revision") + more
+    return listing.listed(ids, 5) or "no revision"
 
 
 class Position:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from migrations_audit import listing
 from migrations_audit.engine import catalog, types
 from migrations_audit.engine.findings import finding
 from migrations_audit.errors import PortalError
@@ -49,8 +50,7 @@ def findings(run: MigrationRun, reading: types.Reading, result: Sequence[str]) -
     if not differences:
         sentence = f"The catalog equals that of {seen}."
         return [*told, finding.of("adopts_same", place, sentence)]
-    more = f" and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
-    sentence = f"The catalog differs from that of {seen}: {'; '.join(differences[:NAMED])}{more}."
+    sentence = f"The catalog differs from that of {seen}: {listing.listed(differences, NAMED, between='; ')}."
     return [*told, finding.of("adopts_different", place, sentence)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from migrations_audit import listing
 from migrations_audit.engine import catalog, types
 from migrations_audit.models import Observation, Snapshot
 
@@ -20,27 +21,23 @@ def of_files(approved: Snapshot, found: Snapshot) -> str:
         ("added", list(now.keys() - then.keys())),
         ("removed", list(then.keys() - now.keys())),
     )
-    return "; ".join(f"{word} {_listed(sorted(paths))}" for word, paths in parts if paths)
+    return "; ".join(f"{word} {listing.listed(sorted(paths), MOST_NAMED)}" for word, paths in parts if paths)
 
 
 def of_catalog(approved: Observation, found: types.Catalog) -> str:
     """Which objects of the catalog are not as they were when the plan was made."""
     if approved.catalog is None:
         return ""
-    return _listed([str(change) for change in catalog.diff(approved.catalog.body, found)])
+    return listing.listed(catalog.diff(approved.catalog.body, found), MOST_NAMED)
 
 
 def of_identity(approved: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """Which facts of a database's identity are others."""
-    return _listed(
-        [f"{name}: {approved[name]} → {value}" for name, value in found.items() if approved.get(name) != value]
+    return listing.listed(
+        [f"{name}: {approved[name]} → {value}" for name, value in found.items() if approved.get(name) != value],
+        MOST_NAMED,
     )
 
 
 def _digests(files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {each["path"]: each["sha256"] for each in files}
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED])}{more}"

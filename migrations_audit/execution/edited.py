@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
+from migrations_audit import listing
 from migrations_audit.engine import types
 from migrations_audit.engine.findings import finding
 from migrations_audit.models import MigrationRun, Project
@@ -43,6 +44,5 @@ def _executed(project: Project) -> dict[str, list[tuple[str, str]]]:
 
 
 def _sentence(item: types.Revision, others: list[str]) -> str:
-    more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-    places = ", ".join(others[:MOST_NAMED])
-    return f"The file of {item.revision} ({item.sha256[:12]}) is not the one that was executed on {places}{more}."
+    where = listing.listed(others, MOST_NAMED)
+    return f"The file of {item.revision} ({item.sha256[:12]}) is not the one that was executed on {where}."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from migrations_audit import listing
 from migrations_audit.engine import expectations, promises, resolve, standing, types
 from migrations_audit.execution import places
 from migrations_audit.judgement import rows_text
@@ -96,7 +97,7 @@ def _absent_of_deltas(subject: Target, reading: types.Reading, scripts: places.S
         expectations.promised(deltas), reading.catalog.body, in_any_schema=known.keys() - own.keys()
     )
     told = {
-        revision: f"{revision} is recorded, but {_listed(keys)} {'is' if len(keys) == 1 else 'are'} absent"
+        revision: f"{revision} is recorded, but {listing.listed(keys, MOST_NAMED)} {'is' if len(keys) == 1 else 'are'} absent"
         for revision, keys in missing.items()
     }
     for name in expectations.without_trace([each for each in deltas if each[0] in own], reading.catalog.body):
@@ -107,7 +108,7 @@ def _absent_of_deltas(subject: Target, reading: types.Reading, scripts: places.S
     names = [name for each in missing.values() for name in each]
     return Finding(
         code="tables_missing",
-        sentence=f"{'; '.join(said[:MOST_NAMED])}: a rehearsal of exactly "
+        sentence=f"{listing.listed(said, MOST_NAMED, between='; ')}: a rehearsal of exactly "
         f"{'this file' if len(told) == 1 else 'these files'} showed it. {_whose(subject, told)}",
         facts={"tables_missing": names or list(told)},
     )
@@ -138,11 +139,6 @@ def _deltas(subject: Target, files: Mapping[str, str], *, of_others: bool) -> di
     return {row.revision: row.changes for row in newest if files[row.revision] == row.sha256}
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED])}{more}"
-
-
 def missing_tables(subject: Target, reading: types.Reading, scripts: places.Scripts | None) -> Finding | None:
     """Whether tables are absent that a verified run made, by its SQL and by its reading, at the rows that were read now.
 
@@ -159,8 +155,7 @@ def missing_tables(subject: Target, reading: types.Reading, scripts: places.Scri
     if not absent:
         return None
     names = sorted(absent)
-    shown = ", ".join(name.removesuffix(" is absent") for name in names[:MOST_NAMED])
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    shown = listing.listed([name.removesuffix(" is absent") for name in names], MOST_NAMED)
     verb = "is" if len(names) == 1 else "are"
     at = f"{run.verified_by.at:%Y-%m-%d %H:%M} UTC"
     where = (
@@ -170,7 +165,7 @@ def missing_tables(subject: Target, reading: types.Reading, scripts: places.Scri
     )
     return Finding(
         code="tables_missing",
-        sentence=f"The same revision, {rows_text(reading.revisions)}, but {shown}{more} {verb} {where}.",
+        sentence=f"The same revision, {rows_text(reading.revisions)}, but {shown} {verb} {where}.",
         facts={"tables_missing": names},
     )
 

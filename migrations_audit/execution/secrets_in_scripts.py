@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migrations_audit import masking
+from migrations_audit import listing, masking
 from migrations_audit.engine import snapshot
 from migrations_audit.engine.findings import finding
 from migrations_audit.models import Snapshot
@@ -21,7 +21,7 @@ def findings(stored: Snapshot) -> list[finding.Finding]:
 
 
 def _sentence(path: str, lines: tuple[int, ...]) -> str:
-    shown = ", ".join(map(str, lines[:MOST_LINES])) + (" and more" if len(lines) > MOST_LINES else "")
+    shown = listing.listed(lines, MOST_LINES)
     advice = (
         "Put a placeholder there: the worker gives Alembic the target's URL by itself."
         if path.endswith(ALEMBICS_OWN)

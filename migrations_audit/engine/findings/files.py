@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from migrations_audit import listing
 from migrations_audit.engine import revision_file
 from migrations_audit.engine.findings import finding, rules, script
 from migrations_audit.engine.findings.finding import Finding
@@ -98,8 +99,7 @@ def of_revision(source: bytes, *, path: str, revision: str = "", is_rollback: bo
 
 def _told(code: str, path: str, name: str, lines: list[int]) -> Finding:
     once = sorted(set(lines))
-    shown = ", ".join(map(str, once[:MOST_LINES])) + (" and more" if len(once) > MOST_LINES else "")
-    where = f"{name}, line{'s' if len(once) > 1 else ''} {shown}"
+    where = f"{name}, line{'s' if len(once) > 1 else ''} {listing.listed(once, MOST_LINES)}"
     return finding.of(code, path, f"{where}: {rules.BY_CODE[code].meaning}")
 
 

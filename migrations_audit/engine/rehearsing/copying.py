@@ -23,6 +23,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
+from migrations_audit import listing
 from migrations_audit.engine import bounded, catalog, session, target
 from migrations_audit.engine.redaction import Redactor, clean
 from migrations_audit.engine.rehearsing import inspection
@@ -112,7 +113,11 @@ def make(
     changes = catalog.diff(reading.catalog, copied.catalog)
     differences = catalog.readable(change for change in changes if not change.key.startswith(_NOT_COPIED))
     return Copy(
-        url, copied.identity, copied.catalog, _first(differences, MOST_DIFFERENCES), _first(problems, MOST_PROBLEMS)
+        url,
+        copied.identity,
+        copied.catalog,
+        tuple(listing.lines(differences, MOST_DIFFERENCES)),
+        tuple(listing.lines(problems, MOST_PROBLEMS)),
     )
 
 
@@ -359,11 +364,6 @@ def _as_owner(scratch: Scratch, database: str) -> Iterator[psycopg.Connection[Tu
             yield connection
         except psycopg.Error as error:
             raise NoCopy(f"The server for copies, {scratch.owner.display()}, refused: {_words(error)}") from error
-
-
-def _first(lines: Sequence[str], most: int) -> tuple[str, ...]:
-    more = len(lines) - most
-    return (*lines[:most], f"and {more} more") if more > 0 else tuple(lines)
 
 
 def _words(error: psycopg.Error) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from migrations_audit import listing
 from migrations_audit.engine import catalog
 from migrations_audit.engine.rehearsing import wording
 from migrations_audit.engine.rehearsing.types import Statement, Step
@@ -183,9 +184,8 @@ def _left(forward: Step, back: Step, version_table: str) -> list[Change]:
 def _left_behind(changes: Sequence[Change]) -> list[str]:
     if not changes:
         return []
-    return [f"After the downgrade the catalog differs from before: {_listed([str(change) for change in changes])}."]
+    return [f"After the downgrade the catalog differs from before: {_listed(changes)}."]
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{'; '.join(names[:MOST_NAMED])}{more}"
+def _listed(names: Sequence[object]) -> str:
+    return listing.listed(names, MOST_NAMED, between="; ")
