@@ -35,6 +35,22 @@ def differences(
     return tuple(clean(line.replace("\n", "\\n")) for line in found)
 
 
+def not_as_before(
+    earlier: Mapping[str, str],
+    keys: Iterable[str],
+    found: Mapping[str, str],
+    *,
+    version_table: str,
+) -> tuple[str, ...]:
+    """Which of the objects with these ``keys`` are in ``found`` not as they were ``earlier``, as sentences.
+
+    Both were read of one database, so that definitions are compared. Other objects may be as they like.
+    """
+    asked = [key for key in dict.fromkeys(keys) if not is_of_table(key, version_table)]
+    lines = [_unlike(key, earlier.get(key), found, by_definition=True) for key in asked]
+    return tuple(clean(line.replace("\n", "\\n")) for line in lines if line)
+
+
 def promised(deltas: Iterable[tuple[str, Delta]]) -> dict[str, str]:
     """Which revision made each object that must be there, by its key. ``deltas`` are in the order of application."""
     made: dict[str, str] = {}
@@ -95,14 +111,21 @@ def _broken(
     change: Mapping[str, str], before: Mapping[str, str], after: Mapping[str, str], *, by_definition: bool
 ) -> str:
     key = change["key"]
-    if change["sign"] == "-":
-        return f"{key} is still there" if key in after else ""
-    if key not in after:
-        return f"{key} is absent"
-    if by_definition and not key.startswith(_BY_PRESENCE) and after[key] != change["after"]:
-        return f"{key} differs: expected {_short(change['after'])}, found {_short(after[key])}"
-    if change["sign"] == "~" and before.get(key) == after[key]:
+    wanted = None if change["sign"] == "-" else change["after"]
+    line = _unlike(key, wanted, after, by_definition=by_definition and not key.startswith(_BY_PRESENCE))
+    if not line and change["sign"] == "~" and before.get(key) == after[key]:
         return f"{key} is unchanged"
+    return line
+
+
+def _unlike(key: str, wanted: str | None, found: Mapping[str, str], *, by_definition: bool) -> str:
+    """How one object is not as wanted; None is wanted where it must not be there."""
+    if wanted is None:
+        return f"{key} is still there" if key in found else ""
+    if key not in found:
+        return f"{key} is absent"
+    if by_definition and found[key] != wanted:
+        return f"{key} differs: expected {_short(wanted)}, found {_short(found[key])}"
     return ""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from migrations_audit.actions import plans
 from migrations_audit.engine import catalog, expectations, promises
 from migrations_audit.engine.types import Reading
-from migrations_audit.execution import adopting, history, observing
+from migrations_audit.execution import adopting, going_back, history, observing
 from migrations_audit.judgement import Facts, Judgement, Witness, judge
 from migrations_audit.models import Catalog, MigrationRun, Observation, Plan
 from migrations_audit.states import Engine, Operation, RunState, Verdict
@@ -47,6 +47,7 @@ def judge_look(
             identity_differences=look.differences or _not_the_plans(plan, reading),
             changes=tuple(catalog.readable(changes)),
             **_rehearsed(plan, before_it, reading),
+            **going_back.facts(run, plan, reading, changes=changes),
             adopts=adopts,
             reference=f"{reference.target} at {reference.at:%Y-%m-%d %H:%M} UTC" if reference else "",
             reference_differences=adopting.compare(run, reference, reading.catalog) if reference else (),

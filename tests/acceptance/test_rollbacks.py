@@ -28,15 +28,17 @@ SCRIPTS = [
 ]
 
 
-def applied(portal: Portal, url: str) -> tuple[people.Place, MigrationRun]:
-    """A verified run from r1 to r2 there."""
+def applied(
+    portal: Portal, url: str, scripts: list[runnable.Script] | None = None
+) -> tuple[people.Place, MigrationRun]:
+    """A verified run from r1 to the head there: r2, where no other scripts are given."""
     change(
         url,
         "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
         "INSERT INTO alembic_version VALUES ('r1')",
         "CREATE TABLE users (id int PRIMARY KEY)",
     )
-    place = portal.place(url, SCRIPTS)
+    place = portal.place(url, scripts or SCRIPTS)
     run = portal.ended(place)
     assert run.verdict == "verified", run.sentence
     return place, run
@@ -110,3 +112,140 @@ def test_a_rollback_needs_approvals_of_its_own_and_is_verified(
         assert [name for (name,) in columns if "dropped" not in name] == ["id"]
     words = Visitor(place.people["viewer"]).run(undone).part("status")
     assert f"Rollback asked for: run {run.number} (applied)" in words
+
+
+BEHIND = 'op.execute("DROP INDEX users_note")'
+LEAVES_THE_COLUMN = [*SCRIPTS[:-1], runnable.Script("r2", SCRIPTS[-1].up, "r1", down=BEHIND)]
+BACK = "as before the run that is rolled back"
+
+
+def taken_back(portal: Portal, place: people.Place, undone: MigrationRun) -> MigrationRun:
+    """The rollback of a run, played nowhere before, as it ended."""
+    run = planned_from(portal, place, undone)
+    approved_and_started(place, run)
+    return portal.until(run.number, *ENDED)
+
+
+def test_without_a_rehearsal_what_is_not_as_before_the_run_contradicts(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    place, undone = applied(portal, make_target_database("left_behind"), LEAVES_THE_COLUMN)
+
+    ended = taken_back(portal, place, undone)
+
+    assert (ended.state, ended.verdict) == ("failed", "contradicted"), ended.sentence
+    assert f"{BACK}: expected what runs changed since run {undone.number} began is as before it" in ended.sentence
+    assert "observed column public.users.note is still there." in ended.sentence
+    check = ended.evidence.get(check_name=BACK)
+    assert (check.outcome, check.detail) == ("failed", ["column public.users.note is still there"])
+
+
+def test_without_a_rehearsal_a_rollback_is_verified_by_the_catalog_of_before_the_run(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    place, undone = applied(portal, make_target_database("as_before"))
+
+    ended = taken_back(portal, place, undone)
+
+    assert (ended.state, ended.verdict) == ("applied", "verified"), ended.sentence
+    check = ended.evidence.get(check_name=BACK)
+    assert (check.outcome, check.observed) == ("passed", "all of it is as it was")
+
+
+def test_what_moved_between_the_run_and_its_rollback_is_not_held_against_the_rollback(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("moved_between")
+    place, undone = applied(portal, url)
+    # An object of its own, one on the column that goes with it, and one more column of the table that the run changed.
+    change(
+        url,
+        "CREATE TABLE beside (id int)",
+        "CREATE INDEX by_hand ON users (lower(note))",
+        "ALTER TABLE users ADD by_hand int",
+    )
+
+    ended = taken_back(portal, place, undone)
+
+    assert (ended.state, ended.verdict) == ("applied", "verified"), ended.sentence
+    assert ended.evidence.get(check_name=BACK).outcome == "passed"
+
+
+def test_what_a_rollback_takes_away_beside_its_run_contradicts(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("too_much")
+    down = f"{SCRIPTS[-1].down}\nop.execute('DROP TABLE stock')"
+    change(url, "CREATE TABLE stock (id int)")
+    place, undone = applied(portal, url, [*SCRIPTS[:-1], runnable.Script("r2", SCRIPTS[-1].up, "r1", down=down)])
+
+    ended = taken_back(portal, place, undone)
+
+    assert ended.verdict == "contradicted", ended.sentence
+    assert "table public.stock is absent" in ended.evidence.get(check_name=BACK).detail
+
+
+def test_runs_behind_it_are_taken_back_with_it_and_must_leave_nothing_either(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("two_runs")
+    later = runnable.Script("r3", 'op.execute("CREATE TABLE later (id int)")', "r2", down="pass")
+    change(
+        url,
+        "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
+        "INSERT INTO alembic_version VALUES ('r1')",
+        "CREATE TABLE users (id int PRIMARY KEY)",
+    )
+    place = portal.place(url, [*SCRIPTS, later])
+    undone = portal.ended(place, revision="r2")
+    assert portal.ended(place, revision="r3").verdict == "verified"
+
+    ended = taken_back(portal, place, undone)
+
+    assert ended.verdict == "contradicted", ended.sentence
+    assert ended.evidence.get(check_name=BACK).detail == [
+        "table public.later is still there",
+        "column public.later.id is still there",
+    ]
+
+
+def test_where_a_rehearsal_showed_what_stays_the_verdict_says_so_and_does_not_contradict(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    place, undone = applied(portal, make_target_database("shown_before"), LEAVES_THE_COLUMN)
+    run = planned_from(portal, place, undone)
+    assert rehearsed(portal, place, run).outcome == "passed"
+    approved_and_started(place, run)
+
+    ended = portal.until(run.number, *ENDED)
+
+    assert (ended.state, ended.verdict) == ("applied", "verified"), ended.sentence
+    assert f"As rehearsed, not all is as before run {undone.number}: column public.users.note" in ended.sentence
+    assert ended.evidence.get(check_name=BACK).outcome == "warning"
+
+
+def test_a_rollback_to_another_revision_says_that_it_could_not_be_compared_and_why(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    place, undone = applied(
+        portal,
+        make_target_database("to_base"),
+        [
+            runnable.Script("r1", "pass", down="pass"),
+            SCRIPTS[-1],
+        ],
+    )
+    dev = Visitor(place.people["dev"])
+    values = {"revision": "base", "reason": "All of it.", "rolls_back": str(undone.number)}
+    answer = dev.post(f"/targets/{place.target.pk}/rollback", **values)
+    run = portal.until(int(answer.location.strip("/").rpartition("/")[2]), "awaiting_approval")
+    approved_and_started(place, run)
+
+    ended = portal.until(run.number, *ENDED)
+
+    assert (ended.state, ended.verdict) == ("applied", "verified"), ended.sentence
+    why = f"could not be compared: run {undone.number} began at r1, and this rollback leads to base"
+    assert f"Whether all is as before run {undone.number} {why}." in ended.sentence
+    check = ended.evidence.get(check_name=BACK)
+    assert (check.outcome, check.observed) == ("warning", why)
+    assert why in dev.run(ended).words

@@ -311,6 +311,42 @@ rows = st.lists(revisions, max_size=3).map(tuple)
 names = st.lists(st.sampled_from(["x", "y"]), max_size=1).map(tuple)
 
 
+def rolled_back(**facts: Any) -> tuple[str, Outcome, str]:
+    """The verdict, the line of evidence, and the sentence of a rollback of run 7."""
+    judgement = judged({"rolls_back": "run 7", **facts})
+    (check,) = [each for each in judgement.checks if each.name == "as before the run that is rolled back"]
+    return judgement.verdict, check.outcome, judgement.sentence
+
+
+LEFT = ("column public.users.note is still there",)
+
+
+def test_a_rollback_that_does_not_bring_all_back_is_contradicted_by_name() -> None:
+    verdict, outcome, sentence = rolled_back(not_as_before=LEFT)
+
+    assert (verdict, outcome) == (Verdict.CONTRADICTED, Outcome.FAILED)
+    assert sentence.endswith("observed column public.users.note is still there.")
+
+
+def test_what_a_rehearsal_showed_a_rollback_to_leave_is_told_in_the_verdict() -> None:
+    verdict, outcome, sentence = rolled_back(not_as_before=LEFT, rehearsal="rehearsal 3")
+
+    assert (verdict, outcome) == (Verdict.VERIFIED, Outcome.WARNING)
+    assert sentence.endswith("As rehearsed, not all is as before run 7: column public.users.note is still there.")
+
+
+def test_a_rollback_that_could_not_be_compared_says_why_in_the_verdict() -> None:
+    verdict, outcome, sentence = rolled_back(before_not_known="no catalog was read before run 7")
+
+    assert (verdict, outcome) == (Verdict.VERIFIED, Outcome.WARNING)
+    assert sentence.endswith("Whether all is as before run 7 could not be compared: no catalog was read before run 7.")
+
+
+def test_a_rollback_that_brought_all_back_says_no_more_than_others() -> None:
+    assert rolled_back()[:2] == (Verdict.VERIFIED, Outcome.PASSED)
+    assert "run 7" not in judged({"rolls_back": "run 7"}).sentence
+
+
 @st.composite
 def readings(draw: st.DrawFn) -> Facts:
     start, result = draw(rows), draw(rows)

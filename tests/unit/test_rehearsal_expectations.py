@@ -183,3 +183,27 @@ def test_a_revision_leaves_no_trace_when_all_that_it_changed_last_is_as_before()
     assert expectations.without_trace(deltas, body | {"column public.a.n": "bigint"}) == []
     assert expectations.without_trace(deltas, {}) == ["r1"]
     assert expectations.without_trace([("r3", [])], body) == []
+
+
+def behind(found: dict[str, str], *keys: str) -> tuple[str, ...]:
+    return expectations.not_as_before(BEFORE, keys, found, version_table=VERSION)
+
+
+def test_what_was_touched_and_is_as_before_is_not_told() -> None:
+    assert behind(BEFORE, *AFTER) == ()
+
+
+def test_what_was_touched_must_be_gone_back_or_as_it_was() -> None:
+    found = {"column public.users.id": "bigint", "index public.i": "CREATE INDEX i"}
+
+    assert behind(found, *AFTER, *AFTER) == (
+        "table public.users is absent",
+        "column public.users.id differs: expected integer, found bigint",
+        "index public.i is still there",
+    )
+
+
+def test_what_nobody_touched_may_be_as_it_likes_and_so_may_the_version_table() -> None:
+    found = {**BEFORE, "table public.by_hand": "table", f"table public.{VERSION}": "table"}
+
+    assert behind(found, "index public.i", f"table public.{VERSION}") == ()
