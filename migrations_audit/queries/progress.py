@@ -182,8 +182,11 @@ def _position(run: MigrationRun) -> int:
         return _REACHED[state]
     if state in (S.FAILED, S.ERROR, S.CANCELLED, S.CLOSED) and run.started_at is not None:
         return 5
-    reached = (run.planned_at, run.approved_at, run.queued_at, run.started_at)
-    return next((index for index, when in enumerate(reached, 1) if when is None), 4)
+    # As for a run under way: what waits for approval, or has it, is at the stage Approved.
+    for index, when in ((4, run.started_at), (3, run.queued_at), (2, run.planned_at)):
+        if when is not None:
+            return index
+    return 1
 
 
 def _mark(run: MigrationRun) -> Mark:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from migrations_audit.actions import approvals, findings
+from migrations_audit.actions import approvals, findings, runs
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import findings as plan_findings
@@ -78,4 +78,18 @@ def test_news_are_offered_to_whoever_is_typing_and_lose_nothing(
     expect(other.get_by_text("Asked the owner.")).to_be_visible()
     assert mine.get_by_label("Why it may stay so").input_value() == "The table is empty."
     assert mine.get_by_label("For how many days").input_value() == "7"
+    assert owner.complaints == []
+
+
+def test_an_open_page_speaks_of_the_past_once_the_request_is_withdrawn(
+    served: Portal, chromium: Browser, place: people.Place, run: MigrationRun
+) -> None:
+    owner = Person(chromium, served.web.url, "owner")
+    owner.page.goto(f"/runs/{run.number}/")
+    expect(owner.page.get_by_role("heading", name="What will run")).to_be_visible()
+
+    runs.withdraw(actor=place.actor("dev"), number=run.number, comment="")
+
+    expect(owner.page.get_by_role("heading", name="What would have run")).to_be_visible()
+    expect(owner.page.get_by_role("heading", name="What was known before")).to_be_visible()
     assert owner.complaints == []

@@ -183,6 +183,8 @@
     source.addEventListener("end", () => {
       over = true;
       close("Ended", "off");
+      const empty = document.getElementById("log-empty");
+      if (empty) empty.textContent = "Nothing was written.";
       queueRefresh();
     });
   }

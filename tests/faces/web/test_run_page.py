@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from migrations_audit.actions import attempts, plans, sweeps
+from migrations_audit.actions import attempts, plans, runs, sweeps
 from migrations_audit.judgement import judge
 from migrations_audit.models import AuditEvent, LogLine, MigrationRun
 from migrations_audit.models.clock import database_now
@@ -41,6 +41,26 @@ def test_the_stepper_marks_where_the_run_is(place: people.Place, visitor: Visito
 
     current = source.partition('aria-current="step"')[2].partition("</li>")[0]
     assert f'<span class="stage">{stage}</span>' in current
+
+
+@pytest.mark.parametrize(("state", "stage"), [("approved", "Approved"), ("queued", "Queued")])
+def test_a_run_that_ended_before_its_start_stops_where_it_was_and_speaks_of_the_past(
+    place: people.Place, visitor: VisitorOf, state: str, stage: str
+) -> None:
+    run = people.make_run(place, state=state)
+    if state == "queued":
+        runs.cancel(actor=place.actor("operator"), number=run.number)
+    else:
+        runs.withdraw(actor=place.actor("dev"), number=run.number, comment="")
+
+    page = visitor("dba").run(run)
+
+    current = page.source.partition('aria-current="step"')[2].partition("</li>")[0]
+    assert f'<span class="stage">{stage}</span>' in current
+    for words in ("What would have run", "What was known before"):
+        assert words in page.words
+    for words in ("What will run", "Know before you approve", "Nothing has been written yet", "Accept this finding"):
+        assert words not in page.words
 
 
 def test_a_running_run_shows_its_phase(place: people.Place, visitor: VisitorOf) -> None:
