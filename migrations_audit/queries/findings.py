@@ -47,6 +47,57 @@ class Standing:
         return f"{self.code} in {self.place}" if self.place else self.code
 
 
+@dataclass(frozen=True)
+class Group:
+    """Findings of one code and severity. ``sentence`` and ``advice`` are what all of them say; empty where they differ.
+
+    ``members`` come each with its own words: the rest of its sentence.
+    """
+
+    code: str
+    severity: str
+    sentence: str
+    advice: str
+    members: Sequence[tuple[str, Standing]]
+
+    @property
+    def is_open(self) -> bool:
+        return any(each.is_open for _, each in self.members)
+
+    @property
+    def blocking(self) -> int:
+        """How many of them must still be accepted."""
+        return sum(each.blocks for _, each in self.members)
+
+
+def grouped(found: Sequence[Standing]) -> list[Group]:
+    """The same findings, those of one code and severity together, in the order in which each was first met."""
+    alike: dict[tuple[str, str], list[Standing]] = defaultdict(list)
+    for each in found:
+        alike[each.severity, each.code].append(each)
+    return [_group(members) for members in alike.values()]
+
+
+def _group(members: Sequence[Standing]) -> Group:
+    """What is found in statements reads ``statement: meaning``. The meaning of several is said once, at their head."""
+    first = members[0]
+    meaning = _shared([each.sentence for each in members])
+    advice = first.advice if len({each.advice for each in members}) == 1 else ""
+    end = f": {meaning}" if meaning else ""
+    own = ["" if each.sentence == meaning else each.sentence.removesuffix(end) for each in members]
+    return Group(first.code, first.severity, meaning, advice, list(zip(own, members, strict=True)))
+
+
+def _shared(sentences: Sequence[str]) -> str:
+    """The longest end, behind a colon or the whole, in which all of them agree; empty where they do not."""
+    first = sentences[0]
+    ends = [first] + [first[place + 2 :] for place in range(len(first)) if first.startswith(": ", place)]
+    for end in filter(None, ends):
+        if all(each == end or each.endswith(f": {end}") for each in sentences):
+            return end
+    return ""
+
+
 def of_run(run: MigrationRun, *, now: datetime) -> list[Standing]:
     """The findings of the run's plan and of its newest rehearsal, worst first. An acceptance counts when it stands, was given by
     somebody else than the requester, and that person is approver or administrator of the run's environment now."""

@@ -145,6 +145,10 @@ class RunPage:
         """The findings because of which the plan is neither approved nor started."""
         return [each for each in self.findings if each.blocks]
 
+    @property
+    def groups(self) -> Sequence[plan_findings.Group]:
+        return plan_findings.grouped(self.findings)
+
 
 @dataclass(frozen=True)
 class LogTail:

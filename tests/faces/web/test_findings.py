@@ -49,10 +49,62 @@ def test_a_finding_stands_with_severity_code_place_sentence_and_the_safer_way(
     words = shown(visitor("viewer").run(run))
 
     drop = (
-        "error drop_table in versions/003.py, SQL line 2 DROP TABLE orders: A table is dropped. Safer: Rename it first."
+        "error drop_table DROP TABLE orders: A table is dropped. Safer: Rename it first. in versions/003.py, SQL line 2"
     )
     assert drop in words
     assert words.index(drop) < words.index("notice adopts_same The catalog is equal.")
+
+
+def test_findings_of_one_code_say_what_they_share_once_and_are_accepted_one_by_one(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    people_too = DROP | {"place": "versions/004.py, SQL line 1", "sentence": "DROP TABLE people: A table is dropped."}
+    run = planned(place, DROP, NOTE, people_too)
+
+    accept(visitor, "dba", run)
+    page = visitor("owner").run(run)
+
+    words = shown(page)
+    assert words.count("A table is dropped. Safer: Rename it first.") == 1
+    assert "error drop_table at 2 places A table is dropped." in words
+    assert "DROP TABLE orders in versions/003.py, SQL line 2 Accepted by dba" in words
+    assert "DROP TABLE people in versions/004.py, SQL line 1 Accept drop_table in versions/004.py" in words
+    assert page.source.count("Accept this finding") == 2
+
+
+def test_findings_of_one_code_that_say_different_things_keep_their_sentences(
+    place: people.Place, visitor: VisitorOf
+) -> None:
+    run = planned(place, DROP, DROP | {"sentence": "DROP TABLE people: It has rows.", "advice": "Keep a copy."})
+
+    words = shown(visitor("viewer").run(run))
+
+    for said in ("DROP TABLE orders: A table is dropped.", "DROP TABLE people: It has rows."):
+        assert f"{said} in versions/003.py, SQL line 2 Safer:" in words
+
+
+@pytest.mark.parametrize(
+    ("sentences", "shared", "own"),
+    [
+        (["A: x", "B: x"], "x", ["A", "B"]),
+        (["A: x: y", "B: x: y"], "x: y", ["A", "B"]),
+        (["A: x", "B: y"], "", ["A: x", "B: y"]),
+        (["x", "x"], "x", ["", ""]),
+        (["A: x", "x"], "x", ["A", ""]),
+        (["A: x", "Ax"], "", ["A: x", "Ax"]),
+        (["A: ", "B: "], "", ["A: ", "B: "]),
+        (["", ""], "", ["", ""]),
+        (["A: x"], "A: x", [""]),
+    ],
+)
+def test_what_sentences_share_stands_behind_a_colon_or_is_the_whole(
+    sentences: list[str], shared: str, own: list[str]
+) -> None:
+    found = [findings.Standing(str(n), "c", "error", "", each, "", None, (), False) for n, each in enumerate(sentences)]
+
+    (group,) = findings.grouped(found)
+
+    assert (group.sentence, [words for words, _ in group.members]) == (shared, own)
 
 
 def test_a_plan_without_findings_says_so(place: people.Place, visitor: VisitorOf) -> None:
