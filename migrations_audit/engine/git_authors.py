@@ -1,4 +1,4 @@
-"""Who wrote the files of one folder of a commit, as far back as the history was fetched."""
+"""Who wrote the files of one folder of a commit, as far back as the history was fetched, and what came after which commit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from migrations_audit.engine import bounded, git, redaction
@@ -27,8 +27,28 @@ class Author:
         return asdict(self)
 
 
-def of_files(fetched: git.Fetched, *, folder: str) -> Mapping[str, Sequence[Author]]:
-    """By path within ``folder`` (``.`` for the root) everybody who changed that file in a commit that was fetched.
+@dataclass(frozen=True)
+class History:
+    """By path everybody who changed that file in a commit that was fetched, and by such a commit those before it."""
+
+    authors: Mapping[str, Sequence[Author]] = field(default_factory=dict)
+    parents: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def since(self, path: str, commit: str) -> Sequence[Author]:
+        """Who changed the file after ``commit``. Nobody where that one was not fetched."""
+        if commit not in self.parents:
+            return ()
+        before, todo = set[str](), [commit]
+        while todo:
+            each = todo.pop()
+            if each not in before:
+                before.add(each)
+                todo += self.parents.get(each, ())
+        return [author for author in self.authors.get(path, ()) if author.id not in before]
+
+
+def of_files(fetched: git.Fetched, *, folder: str) -> History:
+    """Who wrote the files below ``folder`` (``.`` for the root), by their paths within it.
 
     The oldest commit of a shallow history looks as if it had made every file, so nobody is named from it: a file that no
     later commit touched has no entry. So has every file of a folder whose history is too long to read.
@@ -49,8 +69,11 @@ def of_files(fetched: git.Fetched, *, folder: str) -> Mapping[str, Sequence[Auth
         ended = git.local(
             fetched.repository, *words, shown, fetched.commit.id, "--", folder, max_output_bytes=OUTPUT_BYTES
         )
+        line_of_descent = git.local(
+            fetched.repository, "rev-list", "--parents", fetched.commit.id, max_output_bytes=OUTPUT_BYTES
+        )
     except (bounded.WroteTooMuch, bounded.TookTooLong):
-        return {}
+        return History()
     cut = _cut_off(fetched)
     found: dict[str, list[Author]] = defaultdict(list)
     for commit, author, email, paths in _commits(ended.stdout, mark):
@@ -59,7 +82,8 @@ def of_files(fetched: git.Fetched, *, folder: str) -> Mapping[str, Sequence[Auth
         for path in paths:
             within = path if folder == "." else path.removeprefix(f"{folder}/")
             found[within].append(Author(commit, author, email, within))
-    return found
+    named = (line.split() for line in line_of_descent.stdout.decode("ascii").splitlines())
+    return History(found, {commit: before for commit, *before in named})
 
 
 def _cut_off(fetched: git.Fetched) -> frozenset[str]:

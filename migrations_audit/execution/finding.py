@@ -9,7 +9,7 @@ from migrations_audit import severities
 from migrations_audit.engine import process, snapshot, types
 from migrations_audit.engine.findings import files, finding, places, plain_text, squawk, statements
 from migrations_audit.engine.findings.finding import Finding
-from migrations_audit.execution import adopting, edited, observing, secrets_in_scripts
+from migrations_audit.execution import adopting, authorship, edited, observing, secrets_in_scripts
 from migrations_audit.models import MigrationRun, Observation
 from migrations_audit.states import Engine, Operation, TargetStatus
 
@@ -17,7 +17,11 @@ MOST: Final = 300
 
 
 def of_plan(
-    run: MigrationRun, look: observing.Look, resolution: types.Resolution, sql: process.OfflineResult
+    run: MigrationRun,
+    look: observing.Look,
+    resolution: types.Resolution,
+    sql: process.OfflineResult,
+    wrote: authorship.Authorship,
 ) -> list[dict[str, Any]]:
     """Every finding as it is stored with the plan: each code, place and sentence once, the worst first, and not too many."""
     if look.reading is None or look.scripts is None:
@@ -33,6 +37,7 @@ def of_plan(
         *([] if adopts else _of_sql(run, look.reading, resolution, sql)),
         *edited.findings(run.target.project, graph.revisions),
         *secrets_in_scripts.findings(look.scripts.snapshot),
+        *([] if adopts else wrote.findings),
     ]
     listed = severities.worst_first(each.as_dict() for each in found)
     if len(listed) <= MOST:

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,13 @@ class Interpreter:
 class Scripts:
     """A project's scripts as they are now: stored, and read as a graph.
 
-    ``commit`` is the one that a git ref led to, ``authors`` who wrote each file as far as its fetched history tells.
+    ``commit`` is the one that a git ref led to, ``history`` who wrote each file as far as what was fetched tells.
     """
 
     snapshot: Snapshot
     graph: types.Graph
     commit: Mapping[str, str] = field(default_factory=dict)
-    authors: Mapping[str, Sequence[git_authors.Author]] = field(default_factory=dict)
+    history: git_authors.History = field(default_factory=git_authors.History)
 
     @property
     def configuration(self) -> configuration.ScriptConfiguration:
@@ -114,7 +114,7 @@ def scripts_of(project: Project, *, actor: Actor, fresh: bool = True) -> Scripts
     found = (
         repositories.freeze(project, secret=lambda: _git_key_of(project), fresh=fresh)
         if project.source == Source.GIT
-        else repositories.Frozen(_frozen_folder(project), commit={}, authors={})
+        else repositories.Frozen(_frozen_folder(project))
     )
     frozen = found.files
     read = graph.read(snapshot.files(frozen.archive), config_path=project.config_path, ini_section=project.ini_section)
@@ -127,7 +127,7 @@ def scripts_of(project: Project, *, actor: Actor, fresh: bool = True) -> Scripts
         graph=graph_as_dict(read),
         commit=found.commit,
     )
-    return Scripts(snapshot=kept, graph=read, commit=found.commit, authors=found.authors)
+    return Scripts(snapshot=kept, graph=read, commit=found.commit, history=found.history)
 
 
 def _frozen_folder(project: Project) -> types.Frozen:

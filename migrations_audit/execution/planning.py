@@ -12,7 +12,7 @@ from migrations_audit.actions import moves, plans
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import catalog, process, resolve, snapshot, types
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import adopting, commands, finding, observing, places, runner_request
+from migrations_audit.execution import adopting, authorship, commands, finding, observing, places, runner_request
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.models import MigrationRun, Observation, Plan
 from migrations_audit.models.projects import Launcher
@@ -101,6 +101,7 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         adopting.check(run, look.reading)
     interpreter = places.interpreter_of(run.target, snapshot=look.scripts.snapshot)
     sql = _sql(run, look, resolution, interpreter=interpreter.path)
+    wrote = authorship.of_plan(run, look.scripts, resolution)
     return plans.Draft(
         requested=run.requested,
         from_revisions=resolution.start,
@@ -112,13 +113,13 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         ],
         sql=sql.sql or "",
         sql_reason=sql.reason,
-        findings=finding.of_plan(run, look, resolution, sql),
+        findings=finding.of_plan(run, look, resolution, sql, wrote),
         identity=look.reading.identity.as_dict(),
         snapshot=look.scripts.snapshot,
         base_observation=look.observation,
         settings=bound.parts(run.target)["target"],
         interpreter=interpreter.digest,
-        authors=[author.as_dict() for step in resolution.steps for author in look.scripts.authors.get(step.path, ())],
+        authors=[author.as_dict() for author in wrote.authors],
     )
 
 

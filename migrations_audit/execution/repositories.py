@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +26,11 @@ NOT_FOUND_OUT: Final = frozenset(
 
 @dataclass(frozen=True)
 class Frozen:
-    """The files to which a ref led, the commit that holds them, and by path who wrote them as far as is known."""
+    """The files to which a ref led, the commit that holds them, and who wrote them as far as is known."""
 
     files: types.Frozen
-    commit: Mapping[str, str]
-    authors: Mapping[str, Sequence[git_authors.Author]]
+    commit: Mapping[str, str] = field(default_factory=dict)
+    history: git_authors.History = field(default_factory=git_authors.History)
 
 
 def freeze(project: Project, *, secret: Callable[[], str], fresh: bool) -> Frozen:
@@ -39,16 +39,15 @@ def freeze(project: Project, *, secret: Callable[[], str], fresh: bool) -> Froze
     Raises PortalError with the reason; a failure to fetch also names the newest commit that the portal keeps, which never
     stands in for the one that cannot be had.
     """
-    frozen: list[types.Frozen] = []
-    authors: dict[str, Sequence[git_authors.Author]] = {}
+    taken: list[tuple[types.Frozen, git_authors.History]] = []
 
     def take(fetched: git.Fetched) -> None:
         with tempfile.TemporaryDirectory(prefix="opsportal-scripts-") as scratch:
             folder = Path(scratch) / "files"
             folder.mkdir()
             git_tree.lay_out(fetched, folder=project.folder, destination=folder)
-            frozen.append(snapshot.freeze(folder, config_path=project.config_path, ini_section=project.ini_section))
-            authors.update(git_authors.of_files(fetched, folder=project.folder))
+            frozen = snapshot.freeze(folder, config_path=project.config_path, ini_section=project.ini_section)
+            taken.append((frozen, git_authors.of_files(fetched, folder=project.folder)))
 
     source = git.Source(project.slug, project.git_url, project.git_ref, project.git_key)
     try:
@@ -57,7 +56,8 @@ def freeze(project: Project, *, secret: Callable[[], str], fresh: bool) -> Froze
         )
     except git_transport.FetchRefused as error:
         raise git_transport.FetchRefused(error.code, f"{error.message}{_last_known(project)}") from error
-    return Frozen(frozen[0], commit.as_dict(), authors)
+    files, history = taken[0]
+    return Frozen(files, commit.as_dict(), history)
 
 
 def _rules() -> git_transport.Rules:

@@ -244,8 +244,8 @@ def _authorship(user: AbstractUser, commit: Mapping[str, Any]) -> str:
 
 
 def _commits(runs: Iterable[MigrationRun]) -> Mapping[int, Sequence[Mapping[str, Any]]]:
-    """By plan the commits from which its scripts came: of each step's file, where the files were first seen, and where they were
-    read for the plan."""
+    """By plan the commits from which its scripts came: of each step's file and what the steps share, where the files were first
+    seen, and where they were read for the plan."""
     plans = Plan.objects.filter(pk__in=[run.plan_id for run in runs if run.plan_id]).order_by()
     rows = plans.values_list("pk", "authors", "snapshot__commit", "base_observation__facts__commit")
     return {pk: [*authors, *(commit for commit in commits if commit)] for pk, authors, *commits in rows}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -28,15 +28,21 @@ def repository(server: GitServer) -> Repository:
 
 def wrote(server: GitServer, cache: Path, *, folder: str = "db") -> Mapping[str, set[str]]:
     """The names of those who wrote each file of the branch."""
-    found: dict[str, Sequence[git_authors.Author]] = {}
+    found = history(server, cache, folder=folder)
+    return {path: {each.author for each in authors} for path, authors in found.authors.items()}
+
+
+def history(server: GitServer, cache: Path, *, folder: str = "db") -> git_authors.History:
+    """What the fetched commits of the branch tell."""
+    found: list[git_authors.History] = []
     git.fetch(
         git.Source(owner="shop", url=server.url("shop.git"), ref="main"),
         rules=git_transport.Rules(hosts=[server.host], cache=str(cache), ca=str(server.ca)),
         secret=lambda: "",
         fresh_for_s=0,
-        use=lambda fetched: found.update(git_authors.of_files(fetched, folder=folder)),
+        use=lambda fetched: found.append(git_authors.of_files(fetched, folder=folder)),
     )
-    return {path: {each.author for each in authors} for path, authors in found.items()}
+    return found[0]
 
 
 def test_everybody_who_changed_a_file_wrote_it_and_whoever_did_not_did_not(
@@ -98,3 +104,19 @@ def test_a_history_that_is_too_long_to_read_names_nobody(
     repository.commit({FIRST: "1", SECOND: "2"}, author="Bob", parents=[first])
 
     assert wrote(server, tmp_path / "cache") == {}
+
+
+def test_whoever_changed_a_file_after_a_commit_is_told_also_from_a_branch_that_was_merged_later(
+    repository: Repository, server: GitServer, tmp_path: Path
+) -> None:
+    base = repository.commit({FIRST: "1"}, author="Ada")
+    side = repository.commit({FIRST: "2"}, author="Bob", parents=[base], ref="refs/heads/side")
+    verified = repository.commit({FIRST: "1", SECOND: "2"}, author="Cyd", parents=[base])
+    repository.commit({FIRST: "2", SECOND: "2"}, author="Merger", parents=[verified, side])
+
+    found = history(server, tmp_path / "cache")
+
+    assert {each.author for each in found.since("versions/001.py", verified)} == {"Bob"}
+    assert {each.author for each in found.since("versions/001.py", base)} == {"Bob"}
+    assert found.since("versions/002.py", verified) == []
+    assert found.since("versions/001.py", "f" * 40) == ()

@@ -9,7 +9,8 @@ from typing import Final
 from migrations_audit import hashchain
 from migrations_audit.actions import attempts, plans, runs
 from migrations_audit.engine import catalog, graph, process, resolve, snapshot, types
-from migrations_audit.execution import finding
+from migrations_audit.engine.git_authors import Author, History
+from migrations_audit.execution import authorship, finding
 from migrations_audit.execution.observing import Look
 from migrations_audit.execution.places import Scripts
 from migrations_audit.models import MigrationRun, Snapshot, Target
@@ -31,7 +32,7 @@ TEMPLATE_INI: Final = projects.INI + b"sqlalchemy.url = driver://user:pass@local
 @dataclass(frozen=True)
 class Planned:
     """What a plan was made of. ``elsewhere`` is the catalog of another target at the same revision, ``executed`` the digest of
-    the file of 003 that a verified run executed; where they are empty there is none."""
+    the file of 003 that a verified run executed; where they are empty there is none. ``wrote``: whether the authors are known."""
 
     files: dict[str, bytes] = field(default_factory=lambda: projects.files(projects.chain("003")))
     operation: Operation = Operation.UPGRADE
@@ -40,6 +41,7 @@ class Planned:
     sql: str = "CREATE TYPE mood AS ENUM ('ok');"
     elsewhere: dict[str, str] = field(default_factory=dict)
     executed: str = ""
+    wrote: bool = True
 
 
 def found(given: Planned, folder: Path) -> set[str]:
@@ -51,7 +53,10 @@ def found(given: Planned, folder: Path) -> set[str]:
     projects.write(folder, given.files)
     frozen = snapshot.freeze(folder, config_path="alembic.ini", ini_section="alembic")
     read = graph.read(given.files, config_path="alembic.ini", ini_section="alembic")
-    scripts = Scripts(snapshot=Snapshot(project=place.project, archive=frozen.archive), graph=read)
+    paths = [each.path for each in read.revisions] if given.wrote else []
+    history = History({path: [Author("a" * 40, "Ada", "ada@bank.example", path)] for path in paths})
+    kept = Snapshot(project=place.project, archive=frozen.archive)
+    scripts = Scripts(snapshot=kept, graph=read, commit={"ref": "main"}, history=history)
     reading = types.Reading(
         identity=replace(types.Identity.from_dict(people.IDENTITY), engine=given.engine.value),
         revisions=None,
@@ -62,7 +67,8 @@ def found(given: Planned, folder: Path) -> set[str]:
     look = Look(observation=people.observe(place, status=given.status), url=None, reading=reading, scripts=scripts)
     resolution = resolve.resolve(read, operation=given.operation, requested="head", current=())
     offline = process.OfflineResult(given.sql or None, "" if given.sql else "It reads the database.")
-    told = finding.of_plan(MigrationRun(target=place.target), look, resolution, offline)
+    run = MigrationRun(target=place.target)
+    told = finding.of_plan(run, look, resolution, offline, authorship.of_plan(run, scripts, resolution))
     return {each["code"] for each in told}
 
 
@@ -116,6 +122,7 @@ OF_PLANS: Final = Part(
         ("adopts_different", adopted(ELSEWHERE)),
         ("edited_after_applied", Planned(executed=OTHER_FILE)),
         ("plain_secret", Planned(projects.files(projects.chain("003"), ini=PLAIN_INI))),
+        ("author_unknown", Planned(wrote=False)),
     ],
     [
         ("lint_could_not_run", Planned()),
@@ -131,6 +138,8 @@ OF_PLANS: Final = Part(
         ("adopts_different", adopted(HERE)),
         ("edited_after_applied", Planned(executed=SAME_FILE)),
         ("plain_secret", Planned(projects.files(projects.chain("003"), ini=TEMPLATE_INI))),
+        ("author_unknown", Planned()),
+        ("author_unknown", Planned(operation=Operation.ADOPT, wrote=False)),
     ],
     needs_database=True,
 )

@@ -96,6 +96,12 @@ OF_SCRIPTS: Final = (
         "Restore the file, and put the change into a new revision.",
     ),
     Rule(
+        "author_unknown",
+        _W,
+        "Nobody is named who wrote a file that is executed, so that its author can approve the plan.",
+        "Have the project read from a git repository. Until then ask who wrote the files, and let somebody else approve.",
+    ),
+    Rule(
         "plain_secret",
         _W,
         "A file of the project holds what looks like a password.",
