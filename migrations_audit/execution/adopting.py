@@ -45,7 +45,7 @@ def findings(run: MigrationRun, reading: types.Reading, result: Sequence[str]) -
             f"No other target of this project was read at {rows}, so there is nothing to compare the catalog with."
         )
         return [*told, finding.of("adopts_unseen", place, sentence)]
-    seen = f"{reference.target}, read at {reference.at:%Y-%m-%d %H:%M} UTC"
+    seen = f"{reference.target.told_at(run.target)}, read at {reference.at:%Y-%m-%d %H:%M} UTC"
     differences = compare(run, reference, reading.catalog)
     if not differences:
         sentence = f"The catalog equals that of {seen}."

@@ -35,7 +35,7 @@ def of_plan(
         *(adopting.findings(run, look.reading, resolution.result) if adopts else ()),
         *([] if adopts else _of_scripts(look, resolution, engine=None if sql.sql else look.reading.engine)),
         *([] if adopts else _of_sql(run, look.reading, resolution, sql)),
-        *edited.findings(run.target.project, graph.revisions),
+        *edited.findings(run.target, graph.revisions),
         *secrets_in_scripts.findings(look.scripts.snapshot),
         *([] if adopts else wrote.findings),
     ]

@@ -161,7 +161,7 @@ def missing_tables(subject: Target, reading: types.Reading, scripts: places.Scri
     where = (
         f"gone since {run} was verified at {at}"
         if run.target_id == subject.pk
-        else (f"absent, and {run} was verified with {'it' if len(names) == 1 else 'them'} at {at}")
+        else f"absent, and a run on {run.target.told_at(subject)} was verified with {'it' if len(names) == 1 else 'them'} at {at}"
     )
     return Finding(
         code="tables_missing",

@@ -49,7 +49,9 @@ def judge_look(
             **_rehearsed(plan, before_it, reading),
             **going_back.facts(run, plan, reading, changes=changes),
             adopts=adopts,
-            reference=f"{reference.target} at {reference.at:%Y-%m-%d %H:%M} UTC" if reference else "",
+            reference=f"{reference.target.told_at(run.target)} at {reference.at:%Y-%m-%d %H:%M} UTC"
+            if reference
+            else "",
             reference_differences=adopting.compare(run, reference, reading.catalog) if reference else (),
             new_invalid_indexes=tuple(
                 # IF NOT EXISTS is content with the invalid index that an earlier attempt left behind.

@@ -170,6 +170,10 @@ class Target(models.Model):
         """The target's name for people and for the audit, e.g. ``marketedge/production/main``."""
         return str(self)
 
+    def told_at(self, other: Target) -> str:
+        """Its name for whoever may see ``other``, and perhaps nothing of another environment."""
+        return self.label if self.environment_id == other.environment_id else "a database of another environment"
+
     @property
     def reference_kind(self) -> str:
         """``env``, ``file`` or ``sealed``; never the sealed value."""
