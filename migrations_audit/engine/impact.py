@@ -18,6 +18,8 @@ from migrations_audit.engine.urls import TargetUrl
 
 LONG_S: Final = 60
 MOST: Final = 20
+MOST_HOLDERS: Final = 200
+"""Of these a page shows the first; whom the plan would wait for is looked for among all of them."""
 STATEMENT_TIMEOUT_MS: Final = 5_000
 
 _RELATIONS: Final[LiteralString] = """
@@ -53,7 +55,7 @@ _HOLDERS: Final[LiteralString] = """
      WHERE a.pid <> pg_backend_pid()
      GROUP BY asked.name, a.pid, a.usename, a.application_name, a.state, a.query, a.xact_start
      ORDER BY a.xact_start NULLS LAST
-     LIMIT %(most)s
+     LIMIT %(most_holders)s
 """
 _LONG: Final[LiteralString] = """
     SELECT a.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
@@ -124,7 +126,12 @@ def read(
         with connection.cursor(row_factory=dict_row) as cursor:
             asked = {"schemas": [schema for schema, _ in named], "tables": [name for _, name in named]}
             found = cursor.execute(_NAMED, {**asked, "path": path[0] if path else []}).fetchall() if named else []
-            values = {"names": sorted({*names, *(row["name"] for row in found)}), "most": MOST, "long": LONG_S}
+            values = {
+                "names": sorted({*names, *(row["name"] for row in found)}),
+                "most": MOST,
+                "most_holders": MOST_HOLDERS,
+                "long": LONG_S,
+            }
             sees = cursor.execute(_SEES_OTHERS).fetchone() or {}
             at = cursor.execute(
                 "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS at"

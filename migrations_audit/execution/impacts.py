@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from migrations_audit.engine import impact
+from migrations_audit.engine import impact, lock_modes
 from migrations_audit.engine.rehearsing import forecast, grading, naming
 from migrations_audit.engine.rehearsing.types import Pass
 from migrations_audit.engine.urls import TargetUrl
@@ -14,17 +14,19 @@ from migrations_audit.execution.blocking import shape
 APPLICATION = "opsportal/impact"
 MOST_ENTRIES = 200
 MOST_RELATIONS = 500
-LONGEST_QUERY = 2_000
+LONGEST_QUERY = 500
 
 
 def read(url: TargetUrl, there: Pass, *, sql: str, version_table: str = "") -> dict[str, Any]:
     """The target as it is now for the relations that the plan locks, and the forecast, worst first. A failure is told there.
 
     ``sql`` is the plan's. Where the copy did not show all locks, the tables are asked for that it and what was executed name.
-    ``asked`` counts what was asked for. That Alembic writes its own rows is no forecast.
+    ``asked`` counts what was asked for. Those that the plan would wait for come first among the holders. That Alembic writes its
+    own rows is no forecast.
     """
     statements = [each for step in there.steps for each in step.statements]
-    names = sorted({lock.relation for each in statements for lock in each.locks})
+    wanted = {lock for each in statements for lock in each.locks}
+    names = sorted({lock.relation for lock in wanted})
     is_known = there.steps and there.came_to_its_end and not there.uninspected
     named = [] if is_known else naming.tables((sql, *(each.text for each in statements)))
     try:
@@ -33,6 +35,11 @@ def read(url: TargetUrl, there: Pass, *, sql: str, version_table: str = "") -> d
         found = impact.Impact(problem=error.message).as_dict()
     for row in (*found["holders"], *found["long"]):
         row["query"] = shape(row["query"])[:LONGEST_QUERY]
+    for row in found["holders"]:
+        row["in_the_way"] = any(
+            lock.relation == row["relation"] and lock_modes.conflict(lock.mode, row["mode"]) for lock in wanted
+        )
+    found["holders"] = sorted(found["holders"], key=lambda row: not row["in_the_way"])
     entries = [
         entry
         for entry in forecast.forecast(there.steps, found)

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from migrations_audit import severities
+from migrations_audit.engine import lock_modes
 from migrations_audit.engine.findings import finding, squawk, statements
 from migrations_audit.engine.findings.finding import Finding
-from migrations_audit.engine.rehearsing import unsaid
+from migrations_audit.engine.rehearsing import forecast, unsaid
 from migrations_audit.engine.rehearsing.forecast import LONG_S
 from migrations_audit.engine.rehearsing.types import Pass, Statement, Step
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.states import Grade
 
 MOST: Final = 300
-_BLOCKING: Final = ("AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock")
 _USES_ROWS: Final = re.compile(
     r"\s*(?:WITH\b|INSERT\b.*\bSELECT\b|UPDATE\b|DELETE\b|MERGE\b|SELECT\b.*\bFROM\b)", re.IGNORECASE | re.DOTALL
 )
@@ -96,7 +96,7 @@ def _rewrites(step: Step, place: str, impact: Mapping[str, Any], *, limit_mb: in
 def _locks(step: Step, place: str, *, limit_ms: int) -> Iterator[Finding]:
     """From the first lock that blocks others to the end of the revision: so long it is held at the least."""
     for index, statement in enumerate(step.statements):
-        blocking = next((lock for lock in statement.locks if lock.mode in _BLOCKING), None)
+        blocking = next((lock for lock in statement.locks if lock.mode in lock_modes.BLOCK_WRITES), None)
         if blocking is None or statement.in_autocommit:
             continue
         if sum(each.ms for each in step.statements[index:]) > limit_ms:
@@ -126,18 +126,18 @@ def _way_back(step: Step, place: str, reasons: Sequence[str]) -> Iterator[Findin
 
 
 def _held(run: MigrationRun, there: Pass, impact: Mapping[str, Any]) -> Iterator[Finding]:
-    wanted = {
-        lock.relation
-        for step in there.steps
-        for each in step.statements
-        for lock in each.locks
-        if lock.mode in _BLOCKING
+    """Who holds a table in a mode that the plan would wait for. Not every lock keeps every other one out."""
+    long = [row for row in impact.get("holders", ()) if (row["transaction_s"] or 0) >= LONG_S]
+    wanted = {(lock.relation, lock.mode) for step in there.steps for each in step.statements for lock in each.locks}
+    met = {
+        (relation, mode)
+        for relation, mode in wanted
+        if any(row["relation"] == relation and lock_modes.conflict(mode, row["mode"]) for row in long)
     }
-    held = {row["relation"] for row in impact.get("holders", ()) if (row["transaction_s"] or 0) >= LONG_S}
-    for relation in sorted(wanted & held):
-        sentence = (
-            f"{relation} is held in a transaction older than a minute. The plan would wait, and all others behind it."
-        )
+    for relation in sorted({relation for relation, _ in met}):
+        worst = max((mode for name, mode in met if name == relation), key=lock_modes.MODES.index)
+        behind = f", and {others} behind it" if (others := forecast.behind_it(worst)) else ""
+        sentence = f"{relation} is held in a transaction older than a minute. The plan would wait{behind}."
         yield finding.of("lock_is_held", run.target.label, sentence)
 
 

@@ -423,3 +423,30 @@ with op.get_context().autocommit_block():
     shown = {each.code for each in findings.of_run(run, now=database_now())}
     assert "drop_table" in shown
     assert "lint_could_not_run" not in shown
+
+
+def test_only_a_session_whose_lock_is_in_the_way_is_said_to_hold_up_the_plan(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("in_the_way")
+    change(url, "CREATE TABLE read_only (id int)", "CREATE TABLE vacuumed (id int)", "CREATE TABLE altered (id int)")
+    statements = (
+        "ALTER TABLE read_only ALTER COLUMN id SET STATISTICS 10",
+        "ALTER TABLE vacuumed ALTER COLUMN id SET STATISTICS 10",
+        "ALTER TABLE altered ADD note text",
+    )
+    place = portal.place(url, [runnable.Script("r1", "\n".join(f'op.execute("{each}")' for each in statements))])
+    run = portal.planned(place)
+
+    with psycopg.connect(url, application_name="holder") as holder:
+        holder.execute("SELECT * FROM read_only, altered")
+        holder.execute("LOCK TABLE vacuumed IN SHARE UPDATE EXCLUSIVE MODE")
+        found = rehearsed(portal, place, run)
+
+    assert {row["relation"]: row["in_the_way"] for row in found.impact["holders"]} == {
+        "public.read_only": False,
+        "public.vacuumed": True,
+        "public.altered": True,
+    }
+    held = {entry["relation"]: entry["held_by"] for entry in found.impact["forecast"] if entry["relation"]}
+    assert held == {"public.read_only": 0, "public.vacuumed": 1, "public.altered": 1}

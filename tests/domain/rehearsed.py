@@ -67,6 +67,7 @@ IMPACT: dict[str, Any] = {
             "state": "idle in transaction",
             "query": "UPDATE users SET name = ?",
             "mode": "AccessShareLock, RowExclusiveLock",
+            "in_the_way": True,
             "transaction_s": 0.5,
         }
     ],

@@ -88,6 +88,7 @@ def test_a_target_that_does_not_answer_is_told_and_the_locks_stay_known(monkeypa
 def test_queries_of_others_are_kept_without_their_values_and_not_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {
         "relation": "public.a",
+        "mode": "AccessShareLock",
         "query": "UPDATE a SET mail = 'eve@example.com'" + " OR b" * 10_000,
         "transaction_s": 1,
     }
@@ -117,3 +118,18 @@ def test_that_alembic_writes_its_own_rows_is_no_forecast(monkeypatch: pytest.Mon
     found = impacts.read(URL, there, sql="", version_table="alembic_version")
 
     assert [entry["relation"] for entry in found["forecast"]] == ["public.a"]
+
+
+def test_whom_the_plan_would_wait_for_comes_first_and_only_those_are_said_to_be_in_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, vacuum = (
+        {"relation": "public.a", "pid": pid, "mode": mode, "query": "", "transaction_s": 3_600.0}
+        for pid, mode in ((1, "AccessShareLock"), (2, "ShareUpdateExclusiveLock"))
+    )
+    answers(monkeypatch, Impact(relations=[size("public.a")], holders=[reader, vacuum]))
+
+    found = impacts.read(URL, played("public.a", mode="ShareUpdateExclusiveLock"), sql="")
+
+    assert [(row["pid"], row["in_the_way"]) for row in found["holders"]] == [(2, True), (1, False)]
+    assert [entry["held_by"] for entry in found["forecast"]] == [1]

@@ -221,8 +221,8 @@ def test_odd_words_of_others_are_made_fit_to_show(database: Database) -> None:
         assert "\\u202e" in row["query"]
 
 
-def test_no_more_holders_are_told_than_fit_a_page(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impact, "MOST", 2)
+def test_no_more_holders_are_told_than_are_looked_at(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impact, "MOST_HOLDERS", 2)
     database.run("CREATE TABLE busy (id int)")
     holders = [database.connect(application_name="holder") for _ in range(4)]
     try:

@@ -60,8 +60,15 @@ def rewriting(megabytes: int) -> Seen:
     return Seen(locking(rewrites=["public.entries"]), {"relations": [relation]})
 
 
-def held(seconds: float | None, *, mode: str = "AccessExclusiveLock", relation: str = "public.entries") -> Seen:
-    return Seen(locking(mode=mode), {"holders": [{"relation": relation, "transaction_s": seconds}]})
+def held(
+    seconds: float | None,
+    *,
+    mode: str = "AccessExclusiveLock",
+    by: str = "AccessShareLock",
+    relation: str = "public.entries",
+) -> Seen:
+    """The plan wants ``mode`` there, and somebody holds ``by``."""
+    return Seen(locking(mode=mode), {"holders": [{"relation": relation, "mode": by, "transaction_s": seconds}]})
 
 
 def graded(*, problem: str = "", has_downgrade: bool = True) -> Seen:
@@ -85,6 +92,9 @@ OF_REHEARSALS: Final = Part(
         ("long_lock", Seen(locking(ms=LIMIT_MS + 1))),
         ("long_lock", Seen(locking(ms=LIMIT_MS + 1, mode="ShareLock"))),
         ("lock_is_held", held(60.0)),
+        ("lock_is_held", held(60.0, mode="ShareLock", by="AccessShareLock, RowExclusiveLock")),
+        ("lock_is_held", held(60.0, mode="ShareUpdateExclusiveLock", by="ShareUpdateExclusiveLock")),
+        ("lock_is_held", held(60.0, mode="RowExclusiveLock", by="ShareLock")),
         ("impact_could_not_run", Seen(locking(), SILENT)),
         ("downgrade_failed", graded(problem="one way")),
         ("downgrade_failed", Seen(reasons=("Applied again after its downgrade, it failed on the copy: no.",))),
@@ -102,7 +112,9 @@ OF_REHEARSALS: Final = Part(
         ("lock_is_held", held(59.0)),
         ("lock_is_held", held(None)),
         ("lock_is_held", held(60.0, relation="public.users")),
-        ("lock_is_held", held(60.0, mode="RowExclusiveLock")),
+        ("lock_is_held", held(60.0, mode="ShareLock")),
+        ("lock_is_held", held(60.0, mode="ShareUpdateExclusiveLock", by="AccessShareLock, RowExclusiveLock")),
+        ("lock_is_held", held(60.0, mode="RowExclusiveLock", by="RowExclusiveLock")),
         ("impact_could_not_run", Seen(impact=SILENT)),
         ("downgrade_failed", graded()),
         ("downgrade_failed", graded(has_downgrade=False)),

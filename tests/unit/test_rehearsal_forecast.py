@@ -55,7 +55,7 @@ def test_of_two_equal_locks_that_on_the_larger_table_comes_first() -> None:
 
 
 def test_a_table_held_by_a_long_transaction_comes_first_and_says_so() -> None:
-    holder = {"relation": "public.small", "transaction_s": 61.0}
+    holder = {"relation": "public.small", "mode": "AccessShareLock", "transaction_s": 61.0}
 
     found = told(
         locks("AccessExclusiveLock", "public.large"),
@@ -72,12 +72,37 @@ def test_a_table_held_by_a_long_transaction_comes_first_and_says_so() -> None:
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 session holds it now."), (2, "2 sessions hold it now.")])
 def test_those_who_hold_it_for_a_moment_are_counted(count: int, words: str) -> None:
-    holders = [{"relation": "public.a", "transaction_s": None}] * count
+    holders = [{"relation": "public.a", "mode": "AccessShareLock", "transaction_s": None}] * count
 
     (entry,) = told(locks("AccessExclusiveLock", "public.a"), relations=[size("public.a")], holders=holders)
 
     assert entry.sentence.endswith(words)
     assert entry.held_by == count
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "behind"),
+    [
+        ("AccessExclusiveLock", "AccessShareLock", ", all others for this."),
+        ("ShareLock", "RowExclusiveLock", ", all that write it for this."),
+        ("ShareUpdateExclusiveLock", "ShareUpdateExclusiveLock", "."),
+    ],
+)
+def test_who_waits_behind_a_waiting_lock_depends_on_its_mode(wanted: str, held: str, behind: str) -> None:
+    holders = [{"relation": "public.a", "mode": held, "transaction_s": 61.0}]
+
+    (entry,) = told(locks(wanted, "public.a"), relations=[size("public.a")], holders=holders)
+
+    assert entry.sentence.endswith(f"older than a minute: this would wait for that{behind}")
+
+
+def test_a_session_whose_lock_is_in_nobodys_way_is_not_named() -> None:
+    holders = [{"relation": "public.a", "mode": "AccessShareLock, RowExclusiveLock", "transaction_s": 3_600.0}]
+
+    (entry,) = told(locks("ShareUpdateExclusiveLock", "public.a"), relations=[size("public.a")], holders=holders)
+
+    assert entry.sentence.endswith("reads and writes go on.")
+    assert (entry.held_by, entry.weight[2]) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ OF_REHEARSALS: Final = (
     Rule(
         "lock_is_held",
         _W,
-        "Somebody holds a table that the plan wants to lock, in a transaction older than a minute: all wait then.",
+        "Somebody holds a table, in a transaction older than a minute, in a mode that the plan's lock waits for.",
         "Wait until that transaction has ended, or have it ended, and rehearse again.",
     ),
     Rule(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from migrations_audit.engine import lock_modes
 from migrations_audit.engine.rehearsing import wording
 from migrations_audit.engine.rehearsing.types import Statement, Step
 
@@ -82,7 +83,7 @@ def _entry(
 ) -> Entry:
     rank, means = _BLOCKS[mode]
     rewritten = relation in statement.rewrites
-    mine = [row for row in holders if row["relation"] == relation]
+    mine = [row for row in holders if row["relation"] == relation and lock_modes.conflict(mode, row["mode"])]
     long = [row for row in mine if (row["transaction_s"] or 0) >= LONG_S]
     words = [f"{mode.removesuffix('Lock')} on {relation} ({_told(size)})"]
     words.append("the table is written anew meanwhile" if rewritten else "")
@@ -96,7 +97,7 @@ def _entry(
         rewritten=rewritten,
         bytes=size.get("bytes"),
         held_by=len(mine),
-        sentence=f"{told}.{_held(mine, long)}",
+        sentence=f"{told}.{_held(mode, mine, long)}",
         weight=(rank, int(rewritten), len(long), size.get("bytes") or 0),
     )
 
@@ -122,13 +123,22 @@ def _not_looked(step: Step, statement: Statement) -> Entry:
     return Entry(step.revision, _short(statement.text), "", "", False, None, 0, sentence, (2, 0, 0, 0))
 
 
-def _held(mine: Sequence[Mapping[str, Any]], long: Sequence[Mapping[str, Any]]) -> str:
+def _held(mode: str, mine: Sequence[Mapping[str, Any]], long: Sequence[Mapping[str, Any]]) -> str:
+    """Who holds it in a mode that this one waits for."""
     if long:
         verb = "session holds" if len(long) == 1 else "sessions hold"
-        return f" {len(long)} {verb} it now in a transaction older than a minute: this would wait for that, all others for this."
+        behind = f", {others} for this" if (others := behind_it(mode)) else ""
+        return f" {len(long)} {verb} it now in a transaction older than a minute: this would wait for that{behind}."
     if mine:
         return f" {len(mine)} session{'s' if len(mine) > 1 else ''} hold{'' if len(mine) > 1 else 's'} it now."
     return ""
+
+
+def behind_it(mode: str) -> str:
+    """Who waits behind a session that waits for this mode; empty where reads and writes go on."""
+    if lock_modes.conflict(mode, lock_modes.READS):
+        return "all others"
+    return "all that write it" if mode in lock_modes.BLOCK_WRITES else ""
 
 
 def _told(size: Mapping[str, Any]) -> str:
