@@ -166,7 +166,7 @@ def check_confirmed(run: MigrationRun, confirm: str) -> None:
         return
     given = "What was typed is another name." if confirm.strip() else "Nothing was typed."
     raise Invalid(
-        f"{run.target.environment.name} is production: type the target's name, {run.target.label}, to start. {given} "
+        f"This is production: type the target's name, {run.target.label}, to start. {given} "
         "Nothing was started, and the run is as it was.",
         field="confirm_target",
     )
