@@ -44,27 +44,43 @@ _NAMED: Final[LiteralString] = """
       JOIN pg_class t ON t.oid = found.oid
       JOIN pg_namespace n ON n.oid = t.relnamespace
 """
+# A prepared transaction holds its locks without a process. The documented join, virtualtransaction = '-1/' || transaction, finds
+# it only after the server was started anew; before that it has that of the session that prepared it. It always locks its own xid.
 _HOLDERS: Final[LiteralString] = """
-    SELECT asked.name AS relation, a.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
-           coalesce(a.state, '') AS state, coalesce(a.query, '') AS query, string_agg(DISTINCT l.mode, ', ') AS mode,
+    WITH held AS MATERIALIZED (
+      SELECT asked.name AS relation, l.pid, l.virtualtransaction, string_agg(DISTINCT l.mode, ', ') AS mode
+        FROM unnest(%(names)s::text[]) AS asked(name)
+        JOIN pg_locks l ON l.locktype = 'relation' AND l.granted AND l.relation = to_regclass(asked.name)
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       GROUP BY asked.name, l.pid, l.virtualtransaction)
+    SELECT held.relation, held.mode, a.pid, '' AS gid, coalesce(a.usename::text, '') AS user,
+           coalesce(a.application_name, '') AS program, coalesce(a.state, '') AS state, coalesce(a.query, '') AS query,
            extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_s
-      FROM unnest(%(names)s::text[]) AS asked(name)
-      JOIN pg_locks l ON l.locktype = 'relation' AND l.granted AND l.relation = to_regclass(asked.name)
-       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      JOIN pg_stat_activity a ON a.pid = l.pid
+      FROM held JOIN pg_stat_activity a ON a.pid = held.pid
      WHERE a.pid <> pg_backend_pid()
-     GROUP BY asked.name, a.pid, a.usename, a.application_name, a.state, a.query, a.xact_start
-     ORDER BY a.xact_start NULLS LAST
+     UNION ALL
+    SELECT held.relation, held.mode, NULL, p.gid, p.owner::text, '', 'prepared', '',
+           extract(epoch FROM clock_timestamp() - p.prepared)::float8
+      FROM held
+      JOIN pg_locks own ON own.locktype = 'transactionid' AND own.granted AND own.mode = 'ExclusiveLock'
+       AND own.pid IS NULL AND own.virtualtransaction = held.virtualtransaction
+      JOIN pg_prepared_xacts p ON p.transaction = own.transactionid
+     WHERE held.pid IS NULL
+     ORDER BY transaction_s DESC NULLS LAST
      LIMIT %(most_holders)s
 """
 _LONG: Final[LiteralString] = """
-    SELECT a.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
+    SELECT a.pid, '' AS gid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
            coalesce(a.state, '') AS state, coalesce(a.query, '') AS query,
            extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_s
       FROM pg_stat_activity a
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
        AND (a.xact_start < clock_timestamp() - make_interval(secs => %(long)s) OR a.application_name = 'pg_dump')
-     ORDER BY a.xact_start LIMIT %(most)s
+     UNION ALL
+    SELECT NULL, p.gid, p.owner::text, '', 'prepared', '', extract(epoch FROM clock_timestamp() - p.prepared)::float8
+      FROM pg_prepared_xacts p
+     WHERE p.database = current_database() AND p.prepared < clock_timestamp() - make_interval(secs => %(long)s)
+     ORDER BY transaction_s DESC NULLS LAST LIMIT %(most)s
 """
 _BACKUPS: Final[LiteralString] = """
     SELECT b.pid, coalesce(a.usename::text, '') AS user, coalesce(a.application_name, '') AS program,
@@ -90,7 +106,9 @@ _SEES_OTHERS: Final[LiteralString] = "SELECT pg_has_role(current_user, 'pg_read_
 
 @dataclass(frozen=True)
 class Impact:
-    """``sees_others``: whether this role may see what other roles' sessions do; without it their queries are not told.
+    """``holders`` and ``long`` are sessions, and prepared transactions, which have a ``gid`` and no ``pid``.
+
+    ``sees_others``: whether this role may see what other roles' sessions do; without it their queries are not told.
 
     ``backups`` are those of the whole server. Of a standby ``lag_s`` and ``behind_bytes`` are None where they are not told.
     """

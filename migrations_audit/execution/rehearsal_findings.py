@@ -128,17 +128,21 @@ def _way_back(step: Step, place: str, reasons: Sequence[str]) -> Iterator[Findin
 def _held(run: MigrationRun, there: Pass, impact: Mapping[str, Any]) -> Iterator[Finding]:
     """Who holds a table in a mode that the plan would wait for. Not every lock keeps every other one out."""
     long = [row for row in impact.get("holders", ()) if (row["transaction_s"] or 0) >= LONG_S]
-    wanted = {(lock.relation, lock.mode) for step in there.steps for each in step.statements for lock in each.locks}
-    met = {
-        (relation, mode)
-        for relation, mode in wanted
-        if any(row["relation"] == relation and lock_modes.conflict(mode, row["mode"]) for row in long)
-    }
-    for relation in sorted({relation for relation, _ in met}):
-        worst = max((mode for name, mode in met if name == relation), key=lock_modes.MODES.index)
-        behind = f", and {others} behind it" if (others := forecast.behind_it(worst)) else ""
-        sentence = f"{relation} is held in a transaction older than a minute. The plan would wait{behind}."
-        yield finding.of("lock_is_held", run.target.label, sentence)
+    wanted: dict[str, set[str]] = {}
+    for lock in (lock for step in there.steps for each in step.statements for lock in each.locks):
+        wanted.setdefault(lock.relation, set()).add(lock.mode)
+    for relation, modes in sorted(wanted.items()):
+        met = {
+            (mode, forecast.prepared_transaction(row, with_age=False) if row.get("gid") else "")
+            for row in long
+            for mode in modes
+            if row["relation"] == relation and lock_modes.conflict(mode, row["mode"])
+        }
+        for prepared in sorted({name for _, name in met}):
+            worst = max((mode for mode, name in met if name == prepared), key=lock_modes.MODES.index)
+            behind = f", and {others} behind it" if (others := forecast.behind_it(worst)) else ""
+            by = f"by the {prepared}" if prepared else "in a transaction older than a minute"
+            yield finding.of("lock_is_held", run.target.label, f"{relation} is held {by}. The plan would wait{behind}.")
 
 
 def _unread(run: MigrationRun, there: Pass, impact: Mapping[str, Any]) -> Iterator[Finding]:

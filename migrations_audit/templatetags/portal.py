@@ -255,7 +255,10 @@ def duration(milliseconds: int | None) -> str:
     if milliseconds < 1_000:
         return f"{milliseconds} ms"
     seconds = milliseconds / 1_000
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+    for unit, length, end in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
+        if seconds < end:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 86_400:.1f} days"
 
 
 @register.filter

@@ -72,7 +72,16 @@ IMPACT: dict[str, Any] = {
         }
     ],
     "long": [
-        {"pid": 7, "user": "app", "program": "psql", "state": "active", "query": "SELECT ?", "transaction_s": 99.0}
+        {"pid": 7, "user": "app", "program": "psql", "state": "active", "query": "SELECT ?", "transaction_s": 99.0},
+        {
+            "pid": None,
+            "gid": "pay-7",
+            "user": "bank",
+            "program": "",
+            "state": "prepared",
+            "query": "",
+            "transaction_s": 7_260.0,
+        },
     ],
     "backups": [{"pid": 9, "user": "backup", "program": "pg_basebackup", "phase": "streaming database files"}],
     "standbys": [{"name": "second", "state": "streaming", "sync": "async", "lag_s": 3.0, "behind_bytes": 9}],

@@ -115,6 +115,38 @@ def test_all_modes_of_a_holder_are_told(database: Database) -> None:
         assert row["mode"] == "AccessShareLock, RowExclusiveLock"
 
 
+def test_a_prepared_transaction_is_told_with_its_name_its_owner_and_its_age(
+    other_cluster: postgres.Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(impact, "LONG_S", 0)
+    url = other_cluster.url()
+    clusters.execute(url, "CREATE TABLE busy (id int)")
+    clusters.execute(url, "CREATE TABLE beside (id int)")
+    with psycopg.connect(url) as session:
+        session.execute("LOCK TABLE beside IN SHARE MODE")
+        session.execute("PREPARE TRANSACTION 'beside'")
+        session.execute("LOCK TABLE busy IN SHARE MODE")
+        session.execute("SELECT * FROM busy")
+        session.execute("PREPARE TRANSACTION 'left over'")
+    clusters.execute(url, "CREATE DATABASE other")
+
+    found = read(urls.parse(url), "public.busy")
+    (row,) = found.holders
+
+    assert (row["relation"], row["mode"]) == ("public.busy", "AccessShareLock, ShareLock")
+    assert (row["pid"], row["gid"], row["user"], row["state"]) == (None, "left over", postgres.USER, "prepared")
+    assert row["transaction_s"] >= 0
+    assert [each["gid"] for each in found.long] == ["beside", "left over"]
+    assert read(replace(urls.parse(url), database="other"), "public.busy").long == []
+    other_cluster.stop()
+    other_cluster.start()
+    url = other_cluster.url()
+    assert [each["gid"] for each in read(urls.parse(url), "public.busy").holders] == ["left over"]
+    clusters.execute(url, "ROLLBACK PREPARED 'left over'")
+    clusters.execute(url, "ROLLBACK PREPARED 'beside'")
+    assert read(urls.parse(url), "public.busy").holders == []
+
+
 def test_a_long_transaction_is_told_even_if_it_holds_nothing_asked_for(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

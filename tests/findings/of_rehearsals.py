@@ -66,9 +66,11 @@ def held(
     mode: str = "AccessExclusiveLock",
     by: str = "AccessShareLock",
     relation: str = "public.entries",
+    **more: Any,
 ) -> Seen:
     """The plan wants ``mode`` there, and somebody holds ``by``."""
-    return Seen(locking(mode=mode), {"holders": [{"relation": relation, "mode": by, "transaction_s": seconds}]})
+    holder = {"relation": relation, "mode": by, "transaction_s": seconds, **more}
+    return Seen(locking(mode=mode), {"holders": [holder]})
 
 
 def graded(*, problem: str = "", has_downgrade: bool = True) -> Seen:
@@ -95,6 +97,7 @@ OF_REHEARSALS: Final = Part(
         ("lock_is_held", held(60.0, mode="ShareLock", by="AccessShareLock, RowExclusiveLock")),
         ("lock_is_held", held(60.0, mode="ShareUpdateExclusiveLock", by="ShareUpdateExclusiveLock")),
         ("lock_is_held", held(60.0, mode="RowExclusiveLock", by="ShareLock")),
+        ("lock_is_held", held(60.0, gid="pay-7", user="bank")),
         ("impact_could_not_run", Seen(locking(), SILENT)),
         ("downgrade_failed", graded(problem="one way")),
         ("downgrade_failed", Seen(reasons=("Applied again after its downgrade, it failed on the copy: no.",))),
@@ -113,6 +116,8 @@ OF_REHEARSALS: Final = Part(
         ("lock_is_held", held(None)),
         ("lock_is_held", held(60.0, relation="public.users")),
         ("lock_is_held", held(60.0, mode="ShareLock")),
+        ("lock_is_held", held(60.0, mode="ShareLock", gid="pay-7", user="bank")),
+        ("lock_is_held", held(59.0, gid="pay-7", user="bank")),
         ("lock_is_held", held(60.0, mode="ShareUpdateExclusiveLock", by="AccessShareLock, RowExclusiveLock")),
         ("lock_is_held", held(60.0, mode="RowExclusiveLock", by="RowExclusiveLock")),
         ("impact_could_not_run", Seen(impact=SILENT)),

@@ -105,6 +105,42 @@ def test_a_session_whose_lock_is_in_nobodys_way_is_not_named() -> None:
     assert (entry.held_by, entry.weight[2]) == (0, 0)
 
 
+def prepared(gid: str, seconds: float = 7_260.0, mode: str = "RowExclusiveLock") -> dict[str, Any]:
+    return {"relation": "public.a", "mode": mode, "transaction_s": seconds, "gid": gid, "pid": None, "user": "bank"}
+
+
+def test_a_prepared_transaction_is_named_with_what_ends_it() -> None:
+    session = {"relation": "public.a", "mode": "AccessShareLock", "transaction_s": 61.0, "gid": ""}
+
+    (entry,) = told(
+        locks("AccessExclusiveLock", "public.a"), relations=[size("public.a")], holders=[session, prepared("pay-7")]
+    )
+
+    assert entry.sentence.endswith(
+        "1 session holds it now in a transaction older than a minute: this would wait for that, all others for this. It is "
+        "held by the prepared transaction “pay-7” of bank, 2 hours old: only COMMIT PREPARED or ROLLBACK PREPARED ends it."
+    )
+    assert entry.held_by == 2
+
+
+def test_a_young_prepared_transaction_is_named_as_well_and_one_that_is_in_nobodys_way_is_not() -> None:
+    holders = [prepared("young", 4.0), prepared("reader", mode="AccessShareLock")]
+
+    (entry,) = told(locks("ShareLock", "public.a"), relations=[size("public.a")], holders=holders)
+
+    assert "“young” of bank, less than a minute old" in entry.sentence
+    assert "reader" not in entry.sentence
+
+
+def test_of_many_prepared_transactions_the_first_are_named() -> None:
+    holders = [prepared(str(number), 90.0) for number in range(5)]
+
+    (entry,) = told(locks("ShareLock", "public.a"), relations=[size("public.a")], holders=holders)
+
+    assert entry.sentence.count("1 minute old") == forecast.MOST_PREPARED
+    assert entry.sentence.endswith(" 2 more prepared transactions hold it.")
+
+
 @pytest.mark.parametrize(
     ("count", "words"),
     [(0, "0 bytes"), (8_192, "8.0 kB"), (10_240, "10 kB"), (3 * 1024**2, "3.0 MB"), (5 * 1024**4, "5.0 TB")],

@@ -38,7 +38,8 @@ OF_REHEARSALS: Final = (
         "lock_is_held",
         _W,
         "Somebody holds a table, in a transaction older than a minute, in a mode that the plan's lock waits for.",
-        "Wait until that transaction has ended, or have it ended, and rehearse again.",
+        "Wait until that transaction has ended, or have it ended, and rehearse again. A prepared one ends by COMMIT PREPARED or "
+        "ROLLBACK PREPARED.",
     ),
     Rule(
         "impact_could_not_run",

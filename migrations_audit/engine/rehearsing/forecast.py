@@ -11,6 +11,7 @@ from migrations_audit.engine.rehearsing import wording
 from migrations_audit.engine.rehearsing.types import Statement, Step
 
 LONG_S: Final = 60
+MOST_PREPARED: Final = 3
 _BLOCKS: Final = {
     "AccessExclusiveLock": (4, "nothing reads or writes it"),
     "ExclusiveLock": (3, "nothing writes it"),
@@ -125,13 +126,37 @@ def _not_looked(step: Step, statement: Statement) -> Entry:
 
 def _held(mode: str, mine: Sequence[Mapping[str, Any]], long: Sequence[Mapping[str, Any]]) -> str:
     """Who holds it in a mode that this one waits for."""
-    if long:
-        verb = "session holds" if len(long) == 1 else "sessions hold"
+    prepared = [row for row in mine if row.get("gid")]
+    told = "".join(
+        f" It is held by the {prepared_transaction(row, with_age=True)}." for row in prepared[:MOST_PREPARED]
+    )
+    if len(prepared) > MOST_PREPARED:
+        told += f" {len(prepared) - MOST_PREPARED} more prepared transactions hold it."
+    sessions = len(mine) - len(prepared)
+    old = len([row for row in long if not row.get("gid")])
+    if old:
+        verb = "session holds" if old == 1 else "sessions hold"
         behind = f", {others} for this" if (others := behind_it(mode)) else ""
-        return f" {len(long)} {verb} it now in a transaction older than a minute: this would wait for that{behind}."
-    if mine:
-        return f" {len(mine)} session{'s' if len(mine) > 1 else ''} hold{'' if len(mine) > 1 else 's'} it now."
-    return ""
+        return f" {old} {verb} it now in a transaction older than a minute: this would wait for that{behind}.{told}"
+    if sessions:
+        return f" {sessions} session{'s' if sessions > 1 else ''} hold{'' if sessions > 1 else 's'} it now.{told}"
+    return told
+
+
+def prepared_transaction(row: Mapping[str, Any], *, with_age: bool) -> str:
+    """One that waits for its second phase, and what ends it."""
+    age = f", {_age(row['transaction_s'] or 0)} old" if with_age else ""
+    return (
+        f"prepared transaction “{row['gid']}” of {row['user']}{age}: only COMMIT PREPARED or ROLLBACK PREPARED ends it"
+    )
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return "less than a minute"
 
 
 def behind_it(mode: str) -> str:
