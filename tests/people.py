@@ -205,6 +205,8 @@ def make_draft(place: Place, **changes: Any) -> plans.Draft:
         "snapshot": make_snapshot(place.project),
         "base_observation": observe(place),
         "settings": bound.parts(Target.objects.get(pk=place.target.pk))["target"],
+        "connection": {},
+        "worker": {},
     } | changes
     return plans.Draft(**values)
 

@@ -80,6 +80,7 @@ def claim(*, actor: Actor, number: int) -> MigrationRun:
     if fault is not None:
         to, code, sentence = fault
         moves.move(run, to=to, sentence=sentence, reason_code=code, finished_at=now)
+        plans.keep_what_changed(run)
         audit.record_run(actor=actor, action=f"run.{to.value}", run=run, code=code, sentence=sentence)
         return run
     try:
@@ -389,8 +390,7 @@ def _fault_at_claim(run: MigrationRun) -> tuple[RunState, str, str] | None:
     except PortalError as error:
         is_void = isinstance(error, grounds.ApprovedThingChanged)
         return RunState.VOID if is_void else RunState.REFUSED, error.code, error.message
-    enrolled = run.target.identity
-    if enrolled is None or plans.identity_facts(enrolled) != plans.identity_facts(plan.identity):
+    if not plans.is_for(plan, run.target.identity):
         return (
             RunState.VOID,
             "identity_changed",

@@ -10,16 +10,18 @@ from typing import Any
 from django.conf import settings
 
 from migrations_audit import hashchain
-from migrations_audit.actions import approvals, audit, grounds, moves, rehearsals
+from migrations_audit.actions import approvals, audit, evidence, grounds, moves, rehearsals
 from migrations_audit.actors import Actor
 from migrations_audit.errors import Conflict
+from migrations_audit.judgement import Check
 from migrations_audit.models import MigrationRun, Observation, Plan, RunStep, Snapshot, Target
 from migrations_audit.models.clock import database_now
 from migrations_audit.queries import bound
-from migrations_audit.states import RehearsalDemand, RunState
+from migrations_audit.states import Outcome, RehearsalDemand, RunState
 
 FORMAT = "opsportal-plan/1"
 MOST_PLANNERS = 4
+IDENTITY = "the identity of the database"
 
 
 class NotPlannable(Conflict):
@@ -39,6 +41,7 @@ class Draft:
     """A plan before it is stored. Everything that the digest covers, and what it rests on.
 
     ``settings`` is the digest of the target's and the project's settings that it was made with (``bound.parts``);
+    ``connection`` holds the parameters of the URL that the reference led to, ``worker`` what that worker is set to use;
     ``interpreter`` is the digest of one that a worker built from the snapshot's requirements, else empty.
     """
 
@@ -54,6 +57,8 @@ class Draft:
     snapshot: Snapshot
     base_observation: Observation
     settings: str
+    connection: Mapping[str, str]
+    worker: Mapping[str, str]
     interpreter: str = ""
     authors: Sequence[Mapping[str, str]] = ()
 
@@ -156,7 +161,11 @@ def _freeze(run: MigrationRun, draft: Draft, *, now: datetime) -> Plan:
         sql_reason=draft.sql_reason,
         findings=[dict(finding) for finding in draft.findings],
         options=run.target.environment.policy_facts(),
-        settings=bound.kept(run.target),
+        settings={
+            **bound.kept(run.target),
+            "connection": dict(draft.connection),
+            "worker": dict(draft.worker),
+        },
         authors=[dict(author) for author in draft.authors],
         identity=dict(draft.identity),
         snapshot=draft.snapshot,
@@ -176,6 +185,8 @@ def _parts(target: Target, draft: Draft) -> dict[str, str]:
         "steps": hashchain.digest(hashchain.canonical(steps)),
         "start": start_digest(rows=draft.from_revisions, catalog=draft.base_observation.catalog_id or ""),
         "identity": hashchain.digest(hashchain.canonical(identity_facts(draft.identity))),
+        "connection": settings_digest(draft.connection),
+        "worker": settings_digest(draft.worker),
         **({"interpreter": draft.interpreter} if draft.interpreter else {}),
         **bound.parts(target),
     }
@@ -194,9 +205,54 @@ def start_digest(*, rows: Sequence[str], catalog: str) -> str:
     return hashchain.digest(hashchain.canonical({"rows": sorted(rows), "catalog": catalog}))
 
 
+def settings_digest(facts: Mapping[str, str]) -> str:
+    """The digest of settings that only a worker knows."""
+    return hashchain.digest(hashchain.canonical(facts))
+
+
 def identity_facts(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What of an identity an approval binds: which database it is, not which version its server happens to run."""
     return {name: identity[name] for name in ("endpoint", "system_identifier", "database_oid", "database")}
+
+
+def is_for(plan: Plan, identity: Mapping[str, Any] | None) -> bool:
+    """Whether ``identity`` is that of the database for which ``plan`` was made."""
+    return identity is not None and identity_facts(identity) == identity_facts(plan.identity)
+
+
+def identity_differences(approved: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """By which facts that an approval binds two identities differ: the fact, then, now."""
+    then, now = _flat(approved), _flat(found)
+    return [(name, then[name], now[name]) for name in then if then[name] != now[name]]
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, str]:
+    facts = identity_facts(identity)
+    endpoint = {f"{name} of the URL": value for name, value in facts.pop("endpoint").items()}
+    return {name.replace("_", " "): str(value) for name, value in (endpoint | facts).items()}
+
+
+def identity_check(approved: Mapping[str, Any], found: Mapping[str, Any]) -> Check:
+    """The evidence for a database that is not the one of the plan."""
+    lines = [
+        line
+        for name, then, now in identity_differences(approved, found)
+        for line in (f"- {name}: {then}", f"+ {name}: {now}")
+    ]
+    return Check(IDENTITY, "that of the plan", "another", Outcome.FAILED, tuple(lines))
+
+
+def keep_what_changed(run: MigrationRun) -> None:
+    """Store as evidence what makes ``run`` void at its claim, if it is, within the caller's transaction."""
+    plan, enrolled = run.plan, run.target.identity
+    if plan is None or run.run_state is not RunState.VOID:
+        return
+    checks = bound.checks(plan, run.target)
+    if enrolled is None:
+        checks.append(Check(IDENTITY, "that of the plan", "given up, and none is enrolled", Outcome.FAILED))
+    elif not is_for(plan, enrolled):
+        checks.append(identity_check(plan.identity, enrolled))
+    evidence.store_checks(target=run.target, run=run, observation=None, checks=checks)
 
 
 def _current(number: int, epoch: int) -> MigrationRun:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from migrations_audit.execution import commands, places, runner_request
 from migrations_audit.execution.blocking import BlockerWatch
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.narration import Narrator
-from migrations_audit.judgement import Judgement
+from migrations_audit.judgement import Check, Judgement
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.states import RunState, Verdict
 
@@ -38,9 +39,9 @@ FENCE_BUDGET_S: Final = 10.0
 class Ended(Exception):
     """The attempt ends here with this judgement; nothing was executed."""
 
-    def __init__(self, state: RunState, code: str, sentence: str) -> None:
+    def __init__(self, state: RunState, code: str, sentence: str, checks: Sequence[Check] = ()) -> None:
         super().__init__(sentence)
-        self.judgement = Judgement(state, Verdict.UNVERIFIED, code, sentence)
+        self.judgement = Judgement(state, Verdict.UNVERIFIED, code, sentence, tuple(checks))
 
 
 @dataclass(frozen=True)

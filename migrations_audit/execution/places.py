@@ -212,6 +212,24 @@ def _recipe(target: Target, kept: Snapshot) -> environments.Recipe:
     return environments.recipe(snapshot.files(bytes(kept.archive)), path=target.project.requirements)
 
 
+def worker_settings(target: Target) -> dict[str, str]:
+    """What this worker is set to use for a run beside its scripts, as an approval binds it: programs by their paths."""
+    named = target.project.interpreter
+    path = settings.PORTAL_INTERPRETERS.get(named, "") if named != BUILT else ""
+    return {"backup program": settings.PORTAL_BACKUP_HOOK, "interpreter": str(path)}
+
+
+def unpack(kept: Snapshot, folder: Path) -> None:
+    """Lay the files of a stored snapshot out in ``folder``. Raises SnapshotRefused when they are not what its digest says."""
+    snapshot.unpack(
+        bytes(kept.archive),
+        digest=kept.digest,
+        config_path=kept.project.config_path,
+        ini_section=kept.project.ini_section,
+        destination=folder,
+    )
+
+
 def confinement(demanded: str, *, interpreter: str) -> Confinement:
     """What keeps a runner apart on this worker. Raises IsolationMissing when that is less than ``demanded``."""
     wish = isolation_wish()

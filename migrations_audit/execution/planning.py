@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from migrations_audit.actions import moves, plans
 from migrations_audit.actors import Actor, worker
-from migrations_audit.engine import catalog, process, resolve, snapshot, types
+from migrations_audit.engine import catalog, process, resolve, types
 from migrations_audit.errors import PortalError
-from migrations_audit.execution import adopting, authorship, commands, finding, observing, places, runner_request
+from migrations_audit.execution import adopting, authorship, commands, finding, observing, offline, places
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.models import MigrationRun, Observation, Plan
-from migrations_audit.models.projects import Launcher
 from migrations_audit.queries import bound, leftovers
 from migrations_audit.states import Operation, RunState, TargetStatus
 
@@ -118,6 +114,8 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
         snapshot=look.scripts.snapshot,
         base_observation=look.observation,
         settings=bound.parts(run.target)["target"],
+        connection=dict(look.url.parameters),
+        worker=places.worker_settings(run.target),
         interpreter=interpreter.digest,
         authors=[author.as_dict() for author in wrote.authors],
     )
@@ -126,44 +124,18 @@ def _draft(run: MigrationRun, *, actor_name: str) -> plans.Draft:
 def _sql(
     run: MigrationRun, look: observing.Look, resolution: types.Resolution, *, interpreter: str
 ) -> process.OfflineResult:
-    """The SQL from offline mode, whole or not at all: a partial one would look like the truth."""
-    if resolution.operation is Operation.ADOPT:
-        return process.OfflineResult(None, "Only the version table is written; no revision is executed.")
-    if run.target.project.launcher == Launcher.COMMAND:
-        return process.OfflineResult(None, "The project's own command knows no offline mode.")
-    if len(resolution.start) > 1 or len(resolution.destination) != 1:
-        return process.OfflineResult(
-            None, "Offline mode takes one starting revision and one destination; this plan has more."
-        )
+    if reason := offline.why_none(run, resolution):
+        return process.OfflineResult(None, reason)
     if look.url is None or look.scripts is None:
         raise CannotPlan("The target was not read.")
-    with tempfile.TemporaryDirectory(prefix="opsportal-plan-") as scratch:
-        folder = Path(scratch) / "snapshot"
-        unpack(run.target.project, look.scripts, folder)
-        return process.offline_sql(
-            request=runner_request.offline(
-                run=run,
-                url=look.url,
-                identity=look.observation.identity or {},
-                resolution=resolution,
-                configuration=look.scripts.configuration,
-            ),
-            interpreter=interpreter,
-            confinement=places.confinement(run.target.environment.isolation, interpreter=interpreter),
-            snapshot=folder,
-            folder=folder / look.scripts.configuration.working_directory,
-            limits=runner_request.OFFLINE_LIMITS,
-        )
-
-
-def unpack(project: Any, scripts: places.Scripts, folder: Path) -> None:
-    """Lay the snapshot out in ``folder``. Raises SnapshotRefused when it is not what its digest says."""
-    snapshot.unpack(
-        bytes(scripts.snapshot.archive),
-        digest=scripts.snapshot.digest,
-        config_path=project.config_path,
-        ini_section=project.ini_section,
-        destination=folder,
+    return offline.sql(
+        run,
+        resolution,
+        url=look.url,
+        identity=look.observation.identity or {},
+        scripts=look.scripts,
+        interpreter=interpreter,
+        confinement=places.confinement(run.target.environment.isolation, interpreter=interpreter),
     )
 
 

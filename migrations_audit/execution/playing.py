@@ -81,7 +81,7 @@ class Player:
 
     def play(self) -> Played:
         """There, back, there again. Raises Interrupted when nobody waits for it any more."""
-        forward = self._planned()
+        forward = runner_request.resolution(self.plan)
         there, catalog = self._pass(forward, self.copy.catalog.body)
         if not there.came_to_its_end:
             return Played(there, catalog, {}, {}, "The plan itself did not come to its end.")
@@ -98,18 +98,6 @@ class Player:
             return Played(there, after, back, {}, played.problem)
         stuck, again = self._around(forward, there, played, back)
         return Played(there, after, back, stuck, "", again)
-
-    def _planned(self) -> types.Resolution:
-        return types.Resolution(
-            operation=Operation(self.plan.operation),
-            requested=self.plan.requested,
-            start=tuple(self.plan.from_revisions),
-            destination=tuple(self.plan.destination),
-            result=tuple(self.plan.to_revisions),
-            steps=tuple(
-                types.Step(**{**step, "down_revisions": tuple(step["down_revisions"])}) for step in self.plan.steps
-            ),
-        )
 
     def _way_back(self, forward: types.Resolution) -> types.Resolution:
         if len(forward.start) > 1:

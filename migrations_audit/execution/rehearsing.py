@@ -21,7 +21,6 @@ from migrations_audit.execution import (
     keeping,
     observing,
     places,
-    planning,
     playing,
     rehearsal_findings,
     scratches,
@@ -161,7 +160,7 @@ def _player(rehearsal: Rehearsal, scratch: Scratch, copy: Copy, kept: str, place
     ).path
     scripts = places.Scripts(snapshot=plan.snapshot, graph=places.graph_from_dict(plan.snapshot.graph))
     folder = place / "snapshot"
-    planning.unpack(run.target.project, scripts, folder)
+    places.unpack(scripts.snapshot, folder)
     return Player(
         run=run,
         plan=plan,

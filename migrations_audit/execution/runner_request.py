@@ -112,6 +112,18 @@ def offline(
     return replace(base, offline_range=f"{start}:{resolution.destination[0]}")
 
 
+def resolution(plan: Plan) -> types.Resolution:
+    """What was planned, as the engine knows it."""
+    return types.Resolution(
+        operation=Operation(plan.operation),
+        requested=plan.requested,
+        start=tuple(plan.from_revisions),
+        destination=tuple(plan.destination),
+        result=tuple(plan.to_revisions),
+        steps=tuple(types.Step(**{**step, "down_revisions": tuple(step["down_revisions"])}) for step in plan.steps),
+    )
+
+
 def limits(plan: Plan) -> types.RunLimits:
     """The limits that were approved with the plan."""
     names = ("lock_timeout_ms", "statement_timeout_ms", "lock_budget_s", "deadline_s")

@@ -11,7 +11,7 @@ from pathlib import Path
 from django.db import DatabaseError, connection
 
 from migrations_audit import failpoints
-from migrations_audit.actions import attempts, plans
+from migrations_audit.actions import attempts
 from migrations_audit.actors import Actor, worker
 from migrations_audit.engine import dialects, isolation, types
 from migrations_audit.engine.launch import Confinement
@@ -19,13 +19,11 @@ from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
 from migrations_audit.execution import (
     backups,
-    departures,
     executing,
     judging,
     observing,
     places,
-    planning,
-    repositories,
+    preflight,
     runner_request,
     spool,
     writing,
@@ -33,9 +31,9 @@ from migrations_audit.execution import (
 from migrations_audit.execution.executing import Ended
 from migrations_audit.execution.heartbeat import Heartbeat
 from migrations_audit.execution.narration import Narrator
-from migrations_audit.judgement import Witness, rows_text
+from migrations_audit.judgement import Witness
 from migrations_audit.models import MigrationRun, Plan
-from migrations_audit.states import Phase, RunState, TargetStatus
+from migrations_audit.states import Phase, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +94,13 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
     except Ended as end:
         narrator.say(end.judgement.sentence)
         narrator.finish()
+        looked = run.observations.filter(purpose="preflight").order_by("-id").first()
         return attempts.finish(
-            actor=actor, number=run.number, epoch=run.epoch, judgement=end.judgement, observation=None
+            actor=actor,
+            number=run.number,
+            epoch=run.epoch,
+            judgement=end.judgement,
+            observation=looked if end.judgement.checks else None,
         )
     ended = executed.ended
     witness = replace(
@@ -114,15 +117,23 @@ def _attempt(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbea
 
 
 def _carry_out(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartbeat, narrator: Narrator) -> _Executed:
-    before = _preflight(run, plan, actor=actor, narrator=narrator)
-    if reference := backups.take(run, actor=actor):
-        narrator.say(f"Backed up before the start: {reference}")
-    url = places.url_of(run.target)
+    before, url = preflight.look(run, plan, actor=actor, narrator=narrator)
     interpreter = _interpreter(run, plan)
     confinement = _confinement(run, plan, interpreter=interpreter, actor=actor)
     with tempfile.TemporaryDirectory(prefix="opsportal-run-") as scratch:
         folder = Path(scratch) / "snapshot"
-        scripts = _approved_scripts(run, plan, folder)
+        scripts = _approved_scripts(plan, folder)
+        preflight.compare_sql(
+            run,
+            plan,
+            url=url,
+            scripts=scripts,
+            interpreter=interpreter,
+            confinement=confinement,
+            narrator=narrator,
+        )
+        if reference := backups.take(run, actor=actor):
+            narrator.say(f"Backed up before the start: {reference}")
         sentence = f"The runner connects to {url.display()} and takes the run lock there."
         _enter(run, Phase.LOCK, sentence, actor=actor)
         _stop_if_asked(run, heartbeat)
@@ -227,100 +238,14 @@ def _stop_if_asked(run: MigrationRun, heartbeat: Heartbeat) -> None:
         raise Ended(RunState.CANCELLED, "cancelled", f"Cancelled before anything was sent to {run.target}.")
 
 
-def _preflight(run: MigrationRun, plan: Plan, *, actor: Actor, narrator: Narrator) -> observing.Look:
-    """Look at scripts and target once more. Raises Ended when anything approved has changed, saying which part."""
-    target = run.target
-    look = observing.look(target, actor=actor, purpose="preflight", run=run)
-    observation = look.observation
-    narrator.say(f"Preflight: {observation.sentence}")
-    if look.reading is None:
-        raise Ended(
-            RunState.REFUSED, observation.error_code, f"Refused before anything was sent: {observation.sentence}"
-        )
-    if observation.status == TargetStatus.WRONG_DATABASE:
-        raise Ended(RunState.REFUSED, "wrong_database", f"Refused: {observation.sentence}")
-    if look.reading.pooled:
-        raise Ended(
-            RunState.REFUSED,
-            "pooler",
-            f"Refused: a connection pooler stands before {target}. Use a direct address for runs.",
-        )
-    if look.scripts is None and observation.error_code in repositories.NOT_FOUND_OUT:
-        raise Ended(
-            RunState.REFUSED,
-            observation.error_code,
-            f"Refused: whether the scripts are still the approved ones was not found out. {observation.sentence}",
-        )
-    if look.scripts is None:
-        raise Ended(
-            RunState.VOID, "scripts_changed", f"Void: the scripts cannot be read any more. {observation.sentence}"
-        )
-    if look.scripts.snapshot.digest != plan.parts["scripts"]:
-        raise Ended(
-            RunState.VOID,
-            "scripts_changed",
-            f"Void: the script files changed after the plan was approved ({plan.parts['scripts'][:12]} then, "
-            f"{look.scripts.snapshot.digest[:12]} now): {departures.of_files(plan.snapshot, look.scripts.snapshot)}. Request the "
-            "upgrade again.",
-        )
-    _compare_start(run, plan, look.reading)
-    if observation.status == TargetStatus.UNREADABLE_SCRIPTS:
-        raise Ended(RunState.REFUSED, "unreadable_scripts", f"Refused: {observation.sentence}")
-    narrator.flush()
-    return look
-
-
-def _compare_start(run: MigrationRun, plan: Plan, reading: types.Reading) -> None:
-    found = plans.identity_facts(reading.identity.as_dict())
-    if found != plans.identity_facts(plan.identity):
-        raise Ended(
-            RunState.VOID,
-            "identity_changed",
-            f"Void: {run.target} is not the database of the plan any more "
-            f"({departures.of_identity(plan.identity, found)}). Check now, look at its identity, and request again.",
-        )
-    planned, timeline = plan.identity["timeline"], reading.identity.timeline
-    if timeline > planned > 0:
-        raise Ended(
-            RunState.VOID,
-            "failed_over",
-            f"Void: {run.target} failed over since the approval (timeline {planned} → {timeline}): plan again.",
-        )
-    rows = reading.revisions or ()
-    if sorted(rows) != sorted(plan.from_revisions):
-        already = (
-            " That is where this plan leads; somebody else did it." if sorted(rows) == sorted(plan.to_revisions) else ""
-        )
-        raise Ended(
-            RunState.VOID,
-            "start_changed",
-            f"Void: {run.target} was at {rows_text(plan.from_revisions)} when this was approved and is at "
-            f"{rows_text(reading.revisions)} now.{already} Plan again from there.",
-        )
-    if plans.start_digest(rows=rows, catalog=reading.catalog.fingerprint) != plan.parts["start"]:
-        if not observing.is_comparable(plan.base_observation):
-            raise Ended(
-                RunState.VOID,
-                "catalog_not_comparable",
-                "Void: this version of the portal compares other kinds of objects than the one that made the plan, so that "
-                f"nobody can say whether the catalog of {run.target} changed meanwhile. Plan again.",
-            )
-        raise Ended(
-            RunState.VOID,
-            "catalog_changed",
-            f"Void: the revision of {run.target} is the same, but its catalog changed after the plan was made: "
-            f"{departures.of_catalog(plan.base_observation, reading.catalog)}. Plan again.",
-        )
-
-
-def _approved_scripts(run: MigrationRun, plan: Plan, folder: Path) -> places.Scripts:
+def _approved_scripts(plan: Plan, folder: Path) -> places.Scripts:
     scripts = places.Scripts(
         snapshot=plan.snapshot,
         graph=places.graph_from_dict(plan.snapshot.graph),
         commit=plan.base_observation.facts.get("commit", {}),
     )
     try:
-        planning.unpack(run.target.project, scripts, folder)
+        places.unpack(plan.snapshot, folder)
     except PortalError as error:
         raise Ended(
             RunState.VOID, "snapshot_damaged", f"Void: the stored snapshot is not what was approved. {error.message}"

@@ -13,6 +13,8 @@ from migrations_audit.states import Outcome, TargetStatus
 if TYPE_CHECKING:
     from migrations_audit.models.environments import Environment
 
+TITLE = "=== "
+"""How a line of an evidence's detail begins that names what the lines after it belong to."""
 MAY_BE_MEANT = ("copy", "enrolled_elsewhere")
 """The reasons for which a database was not enrolled that an administrator may overrule, where it carries a marker."""
 

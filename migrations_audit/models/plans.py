@@ -43,7 +43,7 @@ class Plan(models.Model):
     """What would run: from, to, steps, SQL, and the digest that approvals bind. Immutable.
 
     ``body`` is the canonical text over which ``digest`` was taken; ``parts`` holds one digest for each thing whose change
-    voids an approval: scripts, sql, target, start, policy, options.
+    voids an approval: scripts, sql, steps, start, identity, connection, worker, interpreter, target, policy.
     """
 
     target = models.ForeignKey(Target, on_delete=models.PROTECT, related_name="plans")

@@ -55,6 +55,8 @@ PARTS = {
     "steps": "the revisions and their order",
     "start": "the starting state: version rows and catalog",
     "identity": "the identity of the database",
+    "connection": "the connection: the parameters of the target's URL",
+    "worker": "the worker: its backup program, and the interpreter that it keeps under the project's name for one",
     "interpreter": "the interpreter: its requirements and its Python",
     "target": "the settings of the target and its project",
     "policy": "the environment's policy",

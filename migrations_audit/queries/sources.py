@@ -65,12 +65,12 @@ def _source(step: dict[str, Any], contents: dict[str, bytes] | None) -> Source:
         return Source(
             step, "", f"The file {path} is not the one of the plan: its SHA-256 differs. Do not approve this plan."
         )
-    shown = masking.mask(_decoded(content), is_python=path.endswith(".py"))
+    shown = masking.mask(decoded(content), is_python=path.endswith(".py"))
     return Source(step, shown.text, masked=shown.lines)
 
 
-def _decoded(content: bytes) -> str:
-    """In the encoding that the file declares, as Python would run it."""
+def decoded(content: bytes) -> str:
+    """The text of a file in the encoding that it declares, as Python would run it."""
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
         return content.decode(encoding)

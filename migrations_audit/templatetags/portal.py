@@ -14,6 +14,7 @@ from migrations_audit.models import Evidence, MigrationRun, Rehearsal, RunStep
 from migrations_audit.queries.standing import Standing
 from migrations_audit.states import Engine, Verdict
 from migrations_audit.templatetags.shapes import SHAPES
+from migrations_audit.web import differences as difference
 from migrations_audit.web import text
 
 register = template.Library()
@@ -311,6 +312,12 @@ def headlines(lines: Sequence[str]) -> list[str]:
     if len(lines) <= SHORT_DIFFERENCE:
         return list(lines)
     return [line for line in lines if line[2:].startswith(WHOLE_OBJECTS)][:SHORT_DIFFERENCE]
+
+
+@register.filter
+def differences(detail: Sequence[str]) -> list[difference.Part]:
+    """The detail of a check in parts, each line with its sign."""
+    return difference.parts(detail)
 
 
 @register.filter

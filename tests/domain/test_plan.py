@@ -111,7 +111,9 @@ def test_a_plan_leaves_an_event_with_its_digest_and_its_parts() -> None:
 
     facts = trail.last("run.planned").facts["facts"]
     assert (facts["plan_digest"], facts["from"], facts["to"], facts["steps"]) == (plan.digest, ["002"], ["003"], 1)
-    assert set(facts["parts"]) == {"scripts", "sql", "steps", "start", "identity", "target", "policy"}
+    assert set(facts["parts"]) == {
+        *("scripts", "sql", "steps", "start", "identity", "connection", "worker", "target", "policy")
+    }
 
 
 def test_the_digest_is_over_the_stored_body() -> None:
@@ -137,6 +139,8 @@ def test_two_runs_that_ask_for_the_same_have_different_digests() -> None:
         ("sql", {"sql": "", "sql_reason": "Offline mode failed."}),
         ("steps", {"destination": ["head"]}),
         ("start", {"from_revisions": ["001"]}),
+        ("connection", {"connection": {"sslmode": "disable"}}),
+        ("worker", {"worker": {"backup program": "/srv/backup"}}),
         ("identity", {"identity": {"endpoint": {}, "system_identifier": "8", "database_oid": 1, "database": "x"}}),
     ],
 )

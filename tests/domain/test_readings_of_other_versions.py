@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from migrations_audit.engine import catalog
+from migrations_audit.engine import catalog, urls
 from migrations_audit.engine.types import Catalog, Identity, Reading
-from migrations_audit.execution import running
+from migrations_audit.execution import preflight
 from migrations_audit.execution.executing import Ended
 from migrations_audit.models import Observation
 from tests.people import IDENTITY, make_place, make_run
 
 pytestmark = pytest.mark.django_db
+URL = urls.parse("postgresql://migrator@db.example/market")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_a_plan_of_another_version_is_void_without_calling_it_a_change(kinds: st
     reading = Reading(Identity.from_dict(IDENTITY), ("002",), found, pooled=False, duration_ms=1)
 
     with pytest.raises(Ended) as refused:
-        running._compare_start(run, plan, reading)
+        preflight.compare(run, plan, found=plan.snapshot, url=URL, worker={}, reading=reading)
 
     judgement = refused.value.judgement
     assert (judgement.state, judgement.code) == ("void", code)
