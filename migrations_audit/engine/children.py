@@ -16,7 +16,8 @@ from migrations_audit.engine import launch
 from migrations_audit.errors import PortalError
 from migrations_audit.states import Isolation
 
-PROGRAM: Final = Path(__file__).parent.parent / "runner" / "program.py"
+PROGRAM: Final = Path(__file__).parent.parent / "runner"
+"""A folder, started as one: Python runs its ``__main__.py``."""
 INHERITED: Final = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "TZ")
 MARK: Final = "OPSPORTAL_RUN"
 """The variable by which a process of a run is recognised, also one that made itself a daemon."""

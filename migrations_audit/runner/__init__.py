@@ -1,1 +1,1 @@
-"""The single-file program that runs inside the project's own interpreter."""
+"""What is started inside the project's own interpreter, as a folder with a package of its own."""

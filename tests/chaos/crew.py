@@ -131,5 +131,5 @@ def runners_below(pid: int) -> list[int]:
 
 def _is_runner(pid: int) -> bool:
     with suppress(OSError):
-        return b"runner/program.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"migrations_audit/runner\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False

@@ -138,12 +138,38 @@ def test_the_password_does_not_reach_an_offline_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [(3, 8), (3, 9)])
 def test_the_program_is_readable_for_old_interpreters(version: tuple[int, int]) -> None:
-    ast.parse(children.PROGRAM.read_text(), feature_version=version)
+    for path in children.PROGRAM.rglob("*.py"):
+        ast.parse(path.read_text(), feature_version=version)
 
 
 def test_the_program_imports_nothing_of_the_portal() -> None:
-    tree = ast.parse(children.PROGRAM.read_text())
-    named = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    named |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    nodes = [node for path in children.PROGRAM.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    named = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    named |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
 
     assert {name.split(".")[0] for name in named} - set(sys.stdlib_module_names) == {"alembic", "sqlalchemy"}
+
+
+def test_a_project_may_name_its_modules_as_the_program_does(tmp_path: Path) -> None:
+    names = sorted({path.stem for path in children.PROGRAM.rglob("*.py")} - {"__init__", "__main__"})
+    env = f"""
+        import os, sys
+        import opsportal_runner
+        from importlib import import_module
+
+        sys.path.insert(0, os.getcwd())
+        for name in {names!r}:
+            assert import_module(name).WHOSE == "the project's", name
+        ours = os.path.dirname(os.path.dirname(opsportal_runner.__file__))
+        seen = [name for name, module in sys.modules.items() if (getattr(module, "__file__", "") or "").startswith(ours)]
+        assert [name for name in seen if name.split(".")[0] not in ("opsportal_runner", "__main__")] == []
+        assert ours not in sys.path
+    """
+    folder = runnable.write(tmp_path, THREE, env=dedent(env) + dedent(runnable.ONLINE_ENV))
+    for name in names:
+        (folder / f"{name}.py").write_text('WHOSE = "the project\'s"\n')
+
+    result = offline(folder)
+
+    assert len(names) > 10
+    assert result.reason == ""

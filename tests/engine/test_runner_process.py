@@ -213,7 +213,8 @@ def test_an_event_that_the_runner_never_sends_ends_the_run(tmp_path: Path, targe
 
 
 def test_every_event_of_the_program_is_described() -> None:
-    said = re.findall(r"(?:emit|_tell)\(\s*\"([a-z_]+)\"", children.PROGRAM.read_text())
+    program = "".join(path.read_text() for path in children.PROGRAM.rglob("*.py"))
+    said = re.findall(r"(?:emit|_tell)\(\s*\"([a-z_]+)\"", program)
 
     assert set(said) == set(protocol.EVENTS)
 

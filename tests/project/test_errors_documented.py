@@ -22,7 +22,7 @@ GIVEN_BY_NAME = {"code", "error_code", "reason_code"}
 def error_classes(base: type[PortalError] = PortalError) -> Iterator[type[PortalError]]:
     """Every error class of the portal, its modules imported first. The runner's program belongs to another process."""
     for module in pkgutil.walk_packages(migrations_audit.__path__, "migrations_audit."):
-        if ".migrations" not in module.name and not module.name.endswith("runner.program"):
+        if ".migrations" not in module.name and ".runner" not in module.name:
             importlib.import_module(module.name)
     for child in base.__subclasses__():
         yield child

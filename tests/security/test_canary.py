@@ -311,7 +311,7 @@ def test_a_secret_is_in_no_place_where_it_does_not_belong(scene: Scene) -> None:
     assert len(browser.seen) > 100
     assert "migrations_audit.execute_run" in texts["what was sent to Redis"]
     assert "celery" in texts["command lines"]
-    assert "program.py" in texts["command lines"]
+    assert "migrations_audit/runner" in texts["command lines"]
     assert "Traceback" in texts["log of web"]
     assert places.search(texts, secrets_) == set(IN_CLEAR)
 
