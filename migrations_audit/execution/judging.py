@@ -32,10 +32,7 @@ def judge_look(
     adopts = plan.operation == Operation.ADOPT
     if adopts:
         changes = adopting.others(changes, run.target.project)
-    reference = adopting.reference_of(run, plan.to_revisions) if adopts else None
     sql = history.sql_of(run, plan)
-    promised = promises.of_sql(sql, version_table=run.target.project.version_table)
-    known_invalid = set(start.facts.get("invalid_indexes", []))
     return judge(
         Facts(
             target=str(run.target),
@@ -48,17 +45,9 @@ def judge_look(
             changes=tuple(catalog.readable(changes)),
             **_rehearsed(plan, before_it, reading),
             **going_back.facts(run, plan, reading, changes=changes),
-            adopts=adopts,
-            reference=f"{reference.target.told_at(run.target)} at {reference.at:%Y-%m-%d %H:%M} UTC"
-            if reference
-            else "",
-            reference_differences=adopting.compare(run, reference, reading.catalog) if reference else (),
-            new_invalid_indexes=tuple(
-                # IF NOT EXISTS is content with the invalid index that an earlier attempt left behind.
-                name
-                for name in reading.catalog.invalid_indexes
-                if name not in known_invalid or name.rpartition(".")[2].strip('"') in sql
-            ),
+            **(_adopted(run, plan, reading) if adopts else {}),
+            **_promised(run, reading, sql=sql),
+            new_invalid_indexes=_invalid_since(start, reading, sql=sql),
             prepared_transactions=tuple(
                 name
                 for name in reading.prepared_transactions
@@ -67,12 +56,43 @@ def judge_look(
             catalog_known_before=before_it is not None,
             fingerprint=reading.catalog.fingerprint,
             fingerprint_seen_at_result=_seen_at(run, plan),
-            promised_tables=len(promised),
-            broken_promises=promises.broken(
-                promised, reading.catalog, folds_names=reading.engine is not Engine.POSTGRESQL
-            ),
         ),
         witness,
+    )
+
+
+def _adopted(run: MigrationRun, plan: Plan, reading: Reading) -> dict[str, Any]:
+    """How the catalog compares with that of a database which came to the same revisions by running them."""
+    reference = adopting.reference_of(run, plan.to_revisions)
+    if reference is None:
+        return {"adopts": True}
+    return {
+        "adopts": True,
+        "reference": f"{reference.target.told_at(run.target)} at {reference.at:%Y-%m-%d %H:%M} UTC",
+        "reference_differences": adopting.compare(run, reference, reading.catalog),
+    }
+
+
+def _promised(run: MigrationRun, reading: Reading, *, sql: str) -> dict[str, Any]:
+    """Which tables the plan's SQL makes, and which of them are absent."""
+    promised = promises.of_sql(sql, version_table=run.target.project.version_table)
+    folds_names = reading.engine is not Engine.POSTGRESQL
+    return {
+        "promised_tables": len(promised),
+        "broken_promises": promises.broken(promised, reading.catalog, folds_names=folds_names),
+    }
+
+
+def _invalid_since(start: Observation, reading: Reading, *, sql: str) -> tuple[str, ...]:
+    """The invalid indexes of this run: new ones, and old ones that it names.
+
+    IF NOT EXISTS is content with the invalid index that an earlier attempt left behind.
+    """
+    known = set(start.facts.get("invalid_indexes", []))
+    return tuple(
+        name
+        for name in reading.catalog.invalid_indexes
+        if name not in known or name.rpartition(".")[2].strip('"') in sql
     )
 
 
