@@ -12,7 +12,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from migrations_audit.engine import session
+from migrations_audit.engine import session, sizes
 from migrations_audit.engine.redaction import clean
 from migrations_audit.engine.urls import TargetUrl
 
@@ -22,15 +22,6 @@ MOST_HOLDERS: Final = 200
 """Of these a page shows the first; whom the plan would wait for is looked for among all of them."""
 STATEMENT_TIMEOUT_MS: Final = 5_000
 
-_RELATIONS: Final[LiteralString] = """
-    SELECT asked.name, pg_total_relation_size(c.oid)::int8 AS bytes, greatest(c.reltuples, 0)::int8 AS rows,
-           c.reltuples < 0 AS never_analyzed, s.n_live_tup::int8 AS live, s.n_dead_tup::int8 AS dead,
-           s.seq_scan::int8 AS sequential_scans, s.idx_scan::int8 AS index_scans
-      FROM unnest(%(names)s::text[]) AS asked(name)
-      JOIN pg_class c ON c.oid = to_regclass(asked.name)
-      LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
-     ORDER BY bytes DESC
-"""
 _NAMED: Final[LiteralString] = """
     SELECT DISTINCT format('%%I.%%I', n.nspname, t.relname) AS name
       FROM (SELECT DISTINCT ON (asked.schema, asked.name) coalesce(i.indrelid, c.oid) AS oid
@@ -99,7 +90,7 @@ _STANDBYS: Final[LiteralString] = """
      WHERE NOT EXISTS (SELECT FROM pg_stat_progress_basebackup b WHERE b.pid = r.pid)
      ORDER BY 1 LIMIT %(most)s
 """
-_AS_THEY_ARE: Final = ("name", "relation")
+_AS_THEY_ARE: Final = ("relation",)
 """Names of relations are compared with those that the copy told; who shows them makes them fit to show."""
 _SEES_OTHERS: Final[LiteralString] = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
 
@@ -144,18 +135,14 @@ def read(
         with connection.cursor(row_factory=dict_row) as cursor:
             asked = {"schemas": [schema for schema, _ in named], "tables": [name for _, name in named]}
             found = cursor.execute(_NAMED, {**asked, "path": path[0] if path else []}).fetchall() if named else []
-            values = {
-                "names": sorted({*names, *(row["name"] for row in found)}),
-                "most": MOST,
-                "most_holders": MOST_HOLDERS,
-                "long": LONG_S,
-            }
+            there = sorted({*names, *(row["name"] for row in found)})
+            values = {"names": there, "most": MOST, "most_holders": MOST_HOLDERS, "long": LONG_S}
             sees = cursor.execute(_SEES_OTHERS).fetchone() or {}
             at = cursor.execute(
                 "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS at"
             ).fetchone()
             return Impact(
-                relations=_rows(cursor, _RELATIONS, values),
+                relations=sizes.read(cursor, there),
                 holders=_rows(cursor, _HOLDERS, values),
                 long=_rows(cursor, _LONG, values),
                 backups=_rows(cursor, _BACKUPS, values),

@@ -82,14 +82,22 @@ def of_outcome(run: MigrationRun, *, failed: bool, sentence: str) -> list[dict[s
 
 
 def _rewrites(step: Step, place: str, impact: Mapping[str, Any], *, limit_mb: int) -> Iterator[Finding]:
-    sizes = {row["name"]: row["bytes"] or 0 for row in impact.get("relations", ())}
+    rows = {row["name"]: row for row in impact.get("relations", ())}
     for relation in dict.fromkeys(name for each in step.statements for name in each.rewrites):
-        if sizes.get(relation, 0) >= limit_mb * 1024**2:
+        row = rows.get(relation, {})
+        if (row.get("bytes") or 0) >= limit_mb * 1024**2:
             yield finding.of(
                 "large_rewrite",
                 place,
                 f"{step.revision} writes {relation} anew, which is larger than the {limit_mb} MB that the environment allows. "
                 "Nothing reads or writes it meanwhile.",
+            )
+        elif row.get("unmeasured"):
+            yield finding.of(
+                "impact_could_not_run",
+                place,
+                f"{step.revision} writes {relation} anew, which could not be measured as a whole. Whether it is larger than the "
+                f"{limit_mb} MB that the environment allows is not known.",
             )
 
 

@@ -13,6 +13,7 @@ from tests import people
 from tests.acceptance.portal import ENDED, Portal
 from tests.conftest import MakeTargetDatabase
 from tests.engine import runnable
+from tests.faces.web.visitor import Visitor
 from tests.reliability import truth
 from tests.waiting import wait_for
 
@@ -450,3 +451,24 @@ def test_only_a_session_whose_lock_is_in_the_way_is_said_to_hold_up_the_plan(
     }
     held = {entry["relation"]: entry["held_by"] for entry in found.impact["forecast"] if entry["relation"]}
     assert held == {"public.read_only": 0, "public.vacuumed": 1, "public.altered": 1}
+
+
+def test_a_table_that_somebody_has_locked_leaves_the_others_measured(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("locked_away")
+    change(url, "CREATE TABLE busy (id int)", "CREATE TABLE free AS SELECT n FROM generate_series(1, 1000) n")
+    up = 'op.execute("ALTER TABLE busy ADD note text")\nop.execute("ALTER TABLE free ADD note text")'
+    place = portal.place(url, [runnable.Script("r1", up)])
+    run = portal.planned(place)
+
+    with psycopg.connect(url, application_name="holder") as holder:
+        holder.execute("LOCK TABLE busy IN ACCESS EXCLUSIVE MODE")
+        found = rehearsed(portal, place, run)
+
+    assert found.outcome == "could_not_run", found.sentence
+    told = {row["name"]: row for row in found.impact["relations"]}
+    assert (told["public.busy"]["bytes"], told["public.free"]["bytes"] > 0) == (None, True)
+    assert "(holder)" in told["public.busy"]["unmeasured"]
+    words = Visitor(place.people["dba"]).run(run).part("rehearsal")
+    assert "public.busy could not be measured: locked by session" in words

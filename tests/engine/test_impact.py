@@ -268,20 +268,6 @@ def test_no_more_holders_are_told_than_are_looked_at(database: Database, monkeyp
             each.close()
 
 
-def test_a_table_that_is_locked_away_does_not_hold_up_the_reading_for_long(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(impact, "STATEMENT_TIMEOUT_MS", 500)
-    database.run("CREATE TABLE busy (id int)")
-    with database.connect() as holder, holder.transaction():
-        holder.execute("LOCK TABLE busy IN ACCESS EXCLUSIVE MODE")
-
-        with pytest.raises(CannotRead) as caught:
-            read(database.url, "public.busy")
-
-    assert caught.value.code == "timeout"
-
-
 def test_the_target_is_only_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impact, "_SEES_OTHERS", "CREATE TABLE written (id int)")
 

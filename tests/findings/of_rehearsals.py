@@ -55,8 +55,8 @@ def locking(*, mode: str = "AccessExclusiveLock", ms: int = 1, **more: Any) -> t
     return Statement("ALTER …", locks=[Lock(mode, "public.entries")], **more), Statement("CREATE …", ms=ms)
 
 
-def rewriting(megabytes: int) -> Seen:
-    relation = {"name": "public.entries", "bytes": megabytes * 1024**2}
+def rewriting(megabytes: int | None, **more: Any) -> Seen:
+    relation = {"name": "public.entries", "bytes": None if megabytes is None else megabytes * 1024**2, **more}
     return Seen(locking(rewrites=["public.entries"]), {"relations": [relation]})
 
 
@@ -99,6 +99,8 @@ OF_REHEARSALS: Final = Part(
         ("lock_is_held", held(60.0, mode="RowExclusiveLock", by="ShareLock")),
         ("lock_is_held", held(60.0, gid="pay-7", user="bank")),
         ("impact_could_not_run", Seen(locking(), SILENT)),
+        ("impact_could_not_run", rewriting(None, unmeasured="could not be measured: locked by session 7")),
+        ("impact_could_not_run", rewriting(LIMIT_MB - 1, unmeasured="1 of 2 partitions could not be measured")),
         ("downgrade_failed", graded(problem="one way")),
         ("downgrade_failed", Seen(reasons=("Applied again after its downgrade, it failed on the copy: no.",))),
         ("depends_on_data", executed("UPDATE entries SET a = 1")),
@@ -121,6 +123,8 @@ OF_REHEARSALS: Final = Part(
         ("lock_is_held", held(60.0, mode="ShareUpdateExclusiveLock", by="AccessShareLock, RowExclusiveLock")),
         ("lock_is_held", held(60.0, mode="RowExclusiveLock", by="RowExclusiveLock")),
         ("impact_could_not_run", Seen(impact=SILENT)),
+        ("impact_could_not_run", rewriting(LIMIT_MB - 1, unmeasured="")),
+        ("impact_could_not_run", rewriting(LIMIT_MB, unmeasured="1 of 2 partitions could not be measured")),
         ("downgrade_failed", graded()),
         ("downgrade_failed", graded(has_downgrade=False)),
         ("depends_on_data", executed("CREATE TABLE entries (a int)", "SELECT relname FROM pg_class")),

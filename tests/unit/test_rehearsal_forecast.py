@@ -166,6 +166,31 @@ def test_rows_are_told_as_far_as_they_are_known(row: dict[str, Any], words: str)
     assert words in entry.sentence
 
 
+LOCKED = "could not be measured: locked by session 7 of app (psql)"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (size("public.a", 3 * 1024**2, partitions=12), "3.0 MB in 12 partitions, about 10 rows"),
+        (size("public.a", 3 * 1024**2, partitions=1), "3.0 MB in 1 partition, about 10 rows"),
+        (
+            size("public.a", heirs=2, heirs_bytes=2 * 8_192),
+            "8.0 kB, about 10 rows, and with 2 tables that inherit from it 24 kB",
+        ),
+        (size("public.a", None, unmeasured=LOCKED), f"{LOCKED}, about 10 rows"),
+        (
+            size("public.a", partitions=3, unmeasured="1 of 3 partitions could not be measured"),
+            "at least 8.0 kB in 3 partitions, about 10 rows, 1 of 3 partitions could not be measured",
+        ),
+    ],
+)
+def test_a_size_says_of_what_it_is_and_what_of_it_is_not_known(row: dict[str, Any], words: str) -> None:
+    (entry,) = told(locks("ShareLock", "public.a"), relations=[row])
+
+    assert entry.sentence.startswith(f"Share on public.a ({words}), ")
+
+
 @pytest.mark.parametrize("relations", [[], [size("public.a", None)]])
 def test_a_lock_is_told_although_the_size_of_its_table_is_not(relations: list[dict[str, Any]]) -> None:
     statement = locks("AccessExclusiveLock", "public.a", rewrites=["public.a"])

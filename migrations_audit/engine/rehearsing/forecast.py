@@ -167,7 +167,19 @@ def behind_it(mode: str) -> str:
 
 
 def _told(size: Mapping[str, Any]) -> str:
-    return "size not told" if size.get("bytes") is None else f"{_size(size['bytes'])}, {_count(size)}"
+    unmeasured = size.get("unmeasured", "")
+    if size.get("bytes") is None:
+        return f"{unmeasured}, {_count(size)}" if unmeasured else "size not told"
+    least = "at least " if unmeasured else ""
+    told = [f"{least}{_size(size['bytes'])}{_number(' in', size.get('partitions', 0), 'partition')}", _count(size)]
+    if size.get("heirs"):
+        heirs = _number("and with", size["heirs"], "table")
+        told.append(f"{heirs} that inherit from it {_size(size['bytes'] + size['heirs_bytes'])}")
+    return ", ".join([*told, *([unmeasured] if unmeasured else [])])
+
+
+def _number(before: str, count: int, what: str) -> str:
+    return f"{before} {count:,} {what}{'' if count == 1 else 's'}" if count else ""
 
 
 def _count(size: Mapping[str, Any]) -> str:

@@ -54,6 +54,30 @@ def test_one_that_runs_names_its_worker(place: people.Place, visitor: VisitorOf)
     assert "Rehearse" not in page.buttons
 
 
+def test_sizes_say_of_what_they_are_and_what_could_not_be_measured(place: people.Place, visitor: VisitorOf) -> None:
+    run = awaiting(place)
+    common = {"rows": 10, "never_analyzed": False, "live": 10, "dead": 0, "sequential_scans": 0}
+    whole = {**common, "partitions": 0, "heirs": 0, "heirs_bytes": 0, "unmeasured": ""}
+    locked = "could not be measured: locked by session 9 of app (psql)"
+    relations = [
+        {**whole, "name": "public.locked", "bytes": None, "unmeasured": locked},
+        {**whole, "name": "public.orders", "bytes": 2_048, "partitions": 12, "unmeasured": "1 of 12 could not"},
+        {**whole, "name": "public.events", "bytes": 1_024, "heirs": 2, "heirs_bytes": 2_048},
+        {**common, "name": "public.kept_before", "bytes": 1_024},
+    ]
+    passed(place, run, impact={**rehearsed.IMPACT, "relations": relations})
+
+    words = shown(visitor("viewer"), run).replace("\xa0", " ")
+
+    for piece in (
+        f"public.locked {locked} 10",
+        "public.orders at least 2.0 KB in 12 partitions 1 of 12 could not 10",
+        "public.events 1.0 KB 2.0 KB more in 2 tables that inherit from it 10",
+        "public.kept_before 1.0 KB 10",
+    ):
+        assert piece in words, piece
+
+
 def test_one_that_passed_shows_grades_locks_changes_and_sql(place: people.Place, visitor: VisitorOf) -> None:
     run = awaiting(place)
     passed(place, run)
