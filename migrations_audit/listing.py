@@ -7,8 +7,8 @@ from itertools import islice
 
 
 def listed(items: Collection[object], most: int, *, between: str = ", ") -> str:
-    """The first ``most`` on one line: ``a, b and 3 more``. Empty for none."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
+    """The first ``most`` on one line: ``a, b and 3 more``, or ``a; b; and 3 more``. Empty for none."""
+    more = f"{between.strip(', ')} and {len(items) - most} more" if len(items) > most else ""
     return between.join(map(str, islice(items, most))) + more
 
 

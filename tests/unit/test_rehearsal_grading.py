@@ -159,7 +159,7 @@ def test_a_long_list_is_cut_and_counted() -> None:
 
     (reason,) = graded(step(EMPTY, many), step(many, EMPTY, direction="downgrade")).reasons
 
-    assert reason.endswith("table public.t07 and 12 more.")
+    assert reason.endswith("table public.t07; and 12 more.")
 
 
 def test_the_worst_grade_is_that_of_the_plan() -> None:
