@@ -11,23 +11,19 @@ from typing import Any, Final
 
 from migrations_audit import severities
 from migrations_audit.engine import lock_modes
-from migrations_audit.engine.findings import finding, squawk, statements
+from migrations_audit.engine.findings import finding, splitter, squawk, statements
 from migrations_audit.engine.findings.finding import Finding
-from migrations_audit.engine.rehearsing import forecast, unsaid
+from migrations_audit.engine.rehearsing import forecast, needed_rows, unsaid
 from migrations_audit.engine.rehearsing.forecast import LONG_S
 from migrations_audit.engine.rehearsing.types import Pass, Statement, Step
 from migrations_audit.models import MigrationRun, Plan
 from migrations_audit.states import Grade
 
 MOST: Final = 300
-_USES_ROWS: Final = re.compile(
-    r"\s*(?:WITH\b|INSERT\b.*\bSELECT\b|UPDATE\b|DELETE\b|MERGE\b|SELECT\b.*\bFROM\b)", re.IGNORECASE | re.DOTALL
-)
 _PLACEHOLDER: Final = re.compile(r"%\(\w+\)s|(?<!%)%s")
 """Where a driver puts a value."""
 _QUERY: Final = re.compile(r"\s*(?:SELECT|SHOW|EXPLAIN)\b[^;]*;?\s*", re.IGNORECASE)
 """One that changes nothing, and is often one that no linter reads. Behind a semicolon may stand another statement."""
-_OF_THE_SYSTEM: Final = re.compile(r"\bFROM\s+(?:pg_catalog|information_schema)\.|\bFROM\s+pg_", re.IGNORECASE)
 
 
 def of_rehearsal(
@@ -43,11 +39,13 @@ def of_rehearsal(
     environment = run.target.environment
     paths = {step["revision"]: step["path"] for step in plan.steps}
     found: list[Finding] = []
+    before = there.steps[0].before if there.steps else {}
+    needed = needed_rows.Needed(before, version_table=run.target.project.version_table)
     for step in there.steps:
         place = paths.get(step.revision, step.revision)
         found += _rewrites(step, place, impact, limit_mb=environment.rewrite_limit_mb)
         found += _locks(step, place, limit_ms=environment.lock_limit_ms)
-        found += _rows(step, place, table=run.target.project.version_table)
+        found += dict.fromkeys(_rows(step, place, needed))
         found += _way_back(step, place, reasons.get(step.revision, ()))
     found += _held(run, there, impact)
     found += _unread(run, there, impact)
@@ -117,14 +115,12 @@ def _locks(step: Step, place: str, *, limit_ms: int) -> Iterator[Finding]:
         return
 
 
-def _rows(step: Step, place: str, *, table: str) -> Iterator[Finding]:
-    uses = [each for each in step.statements if _USES_ROWS.match(each.text) and not _OF_THE_SYSTEM.search(each.text)]
-    if any(table not in each.text for each in uses):
-        yield finding.of(
-            "depends_on_data",
-            place,
-            f"{step.revision} reads or changes rows, and the copy has none. What it does with them was not seen.",
-        )
+def _rows(step: Step, place: str, needed: needed_rows.Needed) -> Iterator[Finding]:
+    """What passed on a copy without rows and may fail, or do something else, on the target."""
+    for executed in step.statements:
+        for statement in splitter.split(_PLACEHOLDER.sub("?", executed.text)):
+            for need in needed.of(statement):
+                yield finding.of("depends_on_data", place, f"{step.revision}, {statement.shown(80)}: {need}")
 
 
 def _way_back(step: Step, place: str, reasons: Sequence[str]) -> Iterator[Finding]:

@@ -370,7 +370,11 @@ op.execute("UPDATE entries SET note = trim(note)")
     codes = {each["code"]: each for each in rehearsal.findings}
     assert codes["large_rewrite"]["severity"] == "error"
     assert "writes public.entries anew" in codes["large_rewrite"]["sentence"]
-    assert "reads or changes rows" in codes["depends_on_data"]["sentence"]
+    assert codes["depends_on_data"]["severity"] == "warning"
+    assert codes["depends_on_data"]["sentence"].startswith(
+        "r1, UPDATE entries SET note = trim (note): it reads rows of entries"
+    )
+    assert codes["depends_on_data"]["sentence"].endswith("To check on the target: SELECT count(*) FROM entries;")
     worst = rehearsal.impact["forecast"][0]
     assert worst["mode"] == "AccessExclusiveLock"
     assert "the table is written anew meanwhile" in worst["sentence"]

@@ -105,6 +105,7 @@ OF_REHEARSALS: Final = Part(
         ("downgrade_failed", Seen(reasons=("Applied again after its downgrade, it failed on the copy: no.",))),
         ("depends_on_data", executed("UPDATE entries SET a = 1")),
         ("depends_on_data", executed("SELECT id FROM entries")),
+        ("depends_on_data", executed("ALTER TABLE entries ALTER COLUMN a SET NOT NULL")),
         ("copy_differs", Seen(differs=True)),
         ("drop_table", executed("DROP TABLE entries", sql="")),
         ("lint_could_not_run", executed("CREATE TYPE mood AS ENUM ('ok')", sql="", untold=1)),
@@ -129,6 +130,10 @@ OF_REHEARSALS: Final = Part(
         ("downgrade_failed", graded(has_downgrade=False)),
         ("depends_on_data", executed("CREATE TABLE entries (a int)", "SELECT relname FROM pg_class")),
         ("depends_on_data", executed("UPDATE alembic_version SET version_num = '002'")),
+        (
+            "depends_on_data",
+            executed("CREATE TABLE entries (a int)", "ALTER TABLE entries ALTER COLUMN a SET NOT NULL"),
+        ),
         ("copy_differs", Seen()),
         ("drop_table", executed("DROP TABLE entries", sql="DROP TABLE entries;")),
         ("lint_could_not_run", executed("CREATE TYPE mood AS ENUM ('ok')", sql="")),

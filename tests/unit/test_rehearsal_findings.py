@@ -11,6 +11,7 @@ from migrations_audit.models import Environment, MigrationRun, Plan, Project, Ta
 
 SEEN = {"problem": "", "holders": []}
 NONE = ""
+KNOWN = {"table public.entries": "table", "column public.entries.amount": "integer not null"}
 REWRITING = Statement(
     "ALTER TABLE entries ALTER COLUMN amount TYPE bigint",
     locks=[Lock("AccessExclusiveLock", "public.entries")],
@@ -23,7 +24,7 @@ def findings_of(
 ) -> dict[str, str]:
     """The sentences of a plan of these statements, by code; ``sql`` is the plan's, else that of the statements."""
     said = "".join(f"{each.text};" for each in statements) if sql is None else sql
-    found = played(Step("002", "upgrade", [*statements], untold=untold), impact, sql=said)
+    found = played(Step("002", "upgrade", [*statements], untold=untold, before=KNOWN, after=KNOWN), impact, sql=said)
     return {each["code"]: each["sentence"] for each in found}
 
 

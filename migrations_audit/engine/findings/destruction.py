@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from migrations_audit.engine.findings import splitter
+from migrations_audit.engine.findings import alterations, splitter
 from migrations_audit.engine.findings.splitter import Statement, Token
 
 MOST_PARTS: Final = 100
@@ -56,28 +56,13 @@ def drops_within_an_alter(statement: Statement) -> Iterator[str]:
             continue
         if after in _PARTS:
             yield "drop_object"
-        elif statement.words[1] == "TABLE" or after == "ATTRIBUTE":
+        elif "TABLE" in statement.words[1:3] or after == "ATTRIBUTE":
             yield "drop_column" if after != "PARTITION" else "drop_table"
 
 
 def _actions(statement: Statement) -> Iterator[tuple[str, ...]]:
     """The words of each action of an ALTER TABLE, DOMAIN or TYPE."""
-    words = statement.words
-    if words[:1] != ("ALTER",) or words[1:2] not in (("TABLE",), ("DOMAIN",), ("TYPE",)):
-        return
-    place = 2
-    while words[place : place + 1] in (("IF",), ("EXISTS",), ("ONLY",)):
-        place += 1
-    while words[place + 1 : place + 2] == (".",):
-        place += 2
-    action: list[str] = []
-    for token in statement.tokens[place + 1 :]:
-        if token.text == "," and token.depth == 0:
-            yield tuple(action)
-            action = []
-        elif token.text != "*" or action:
-            action.append(token.word)
-    yield tuple(action)
+    return (tuple(token.word for token in action) for action in alterations.actions(statement))
 
 
 def cascades(statement: Statement) -> Iterator[str]:

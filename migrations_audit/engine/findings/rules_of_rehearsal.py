@@ -55,13 +55,13 @@ OF_REHEARSALS: Final = (
     ),
     Rule(
         "depends_on_data",
-        _N,
-        "A revision reads or changes rows. The copy has none, so that its rehearsal says nothing about them.",
-        "Try it on a copy with data, and look at the rows afterwards.",
+        _W,
+        "Whether a statement passes, or what it does, rests on rows of the target. The copy has none, so that was not seen.",
+        "Run the query of the sentence on the target, and correct what it finds first; or try the run on a copy with data.",
     ),
     Rule(
         "copy_differs",
-        _N,
+        _W,
         "The copy was not like its target in everything, so that what needs the rest was not seen.",
         "Read on the run's page what differs.",
     ),
