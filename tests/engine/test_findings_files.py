@@ -52,7 +52,7 @@ def test_a_rule_is_told_once_with_its_lines() -> None:
     (found,) = files.of_revision(text, path=PATH, revision="r2")
 
     digest = hashlib.sha256(text).hexdigest()[:12]
-    assert found.sentence.startswith(f"r2 (file {digest}), lines 12, 13, 14, 15, 16 and more: SQL is put together")
+    assert found.sentence.startswith(f"r2 (file {digest}), lines 12, 13, 14, 15, 16 and 4 more: SQL is put together")
     assert (found.place, found.severity) == (PATH, Severity.WARNING)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from migrations_audit.engine.findings import statements
 from migrations_audit.severities import Severity
 from migrations_audit.states import Engine
@@ -12,13 +14,15 @@ def codes(sql: str, *, in_transaction: bool = False, engine: Engine = Engine.POS
     return {each.code for each in found}
 
 
-def test_what_differs_in_dollar_quotes_is_told_in_another_sentence() -> None:
+@pytest.mark.parametrize("quote", ["$$", "$x$", "'"])
+def test_what_differs_in_the_quotes_of_a_block_is_told_in_another_sentence(quote: str) -> None:
     one, other = (
         {each.sentence for each in statements.of_sql(sql, place="x", in_transaction=True)}
-        for sql in ("DO $$ BEGIN DROP TABLE a; END $$", "DO $$ BEGIN DROP TABLE b; END $$")
+        for sql in (f"DO {quote}BEGIN DROP TABLE a; END{quote}", f"DO {quote}BEGIN DROP TABLE b; END{quote}")
     )
 
     assert len(one) == len(other) == 2
+    assert "DROP TABLE" not in "".join(each.partition(":")[0] for each in one)
     assert not one & other
 
 

@@ -58,6 +58,20 @@ TRIGGERS = [
     ("update_without_where", "DO $$ BEGIN UPDATE orders SET s = CASE WHEN a THEN 1 ELSE 2 END; END $$"),
     ("lint_could_not_run", f"DO $$ {'BEGIN ' * 101} DROP TABLE orders $$"),
     ("drop_table", "-- harmless\rDROP TABLE orders"),
+    ("drop_table", "DO 'BEGIN DROP TABLE orders; END'"),
+    ("drop_table", "DO LANGUAGE 'plpgsql' E'BEGIN\\n EXECUTE \\'x\\'; DROP TABLE orders; END'"),
+    ("delete_without_where", "DO 'BEGIN PERFORM ''a''; DELETE FROM orders; END'"),
+    ("drop_owned", "DROP OWNED BY clerk"),
+    ("protection_removed", "GRANT SELECT ON orders TO clerk, PUBLIC WITH GRANT OPTION"),
+    ("protection_removed", "ALTER DEFAULT PRIVILEGES IN SCHEMA shop GRANT SELECT ON TABLES TO clerk, PUBLIC"),
+    ("rewrites_table", "ALTER TABLE orders SET UNLOGGED"),
+    ("rewrites_table", "ALTER TABLE IF EXISTS shop.orders SET LOGGED"),
+    ("rewrites_table", "ALTER TABLE orders ADD COLUMN a int, SET TABLESPACE fast"),
+    ("rewrites_table", "ALTER TABLE ALL IN TABLESPACE slow SET TABLESPACE fast"),
+    ("rewrites_table", "ALTER MATERIALIZED VIEW v SET TABLESPACE fast"),
+    ("rewrites_table", "ALTER TABLE orders SET ACCESS METHOD columnar"),
+    ("merge_deletes", "MERGE INTO orders o USING gone g ON o.id = g.id WHEN MATCHED AND g.x THEN DELETE"),
+    ("merge_deletes", "WITH g AS (SELECT 1) MERGE INTO o USING g ON true WHEN NOT MATCHED BY SOURCE THEN DELETE"),
 ]
 QUIET = [
     ("lint_could_not_run", f"WITH {PART * 100} x"),
@@ -91,6 +105,19 @@ QUIET = [
     ("update_without_where", "UPDATE orders SET total = round(total) FROM (SELECT 1 AS id) q WHERE q.id = orders.id"),
     ("update_without_where", "DO $$ BEGIN UPDATE o SET s = CASE WHEN a THEN 1 ELSE 2 END WHERE id = 3; END $$"),
     ("delete_without_where", "DELETE FROM orders USING (SELECT 1 AS id) q WHERE orders.id = q.id"),
+    (
+        "delete_without_where",
+        "CREATE FUNCTION f() RETURNS void BEGIN ATOMIC DELETE FROM orders; DELETE FROM lines; END",
+    ),
+    ("delete_without_where", "CREATE OR REPLACE RULE r AS ON DELETE TO o DO INSTEAD (DELETE FROM a; DELETE FROM b)"),
+    ("update_without_where", "CREATE PROCEDURE p() BEGIN ATOMIC UPDATE orders SET total = 0; END"),
+    ("drop_table", "COMMENT ON TABLE orders IS 'BEGIN DROP TABLE orders; END'"),
+    ("drop_owned", "REASSIGN OWNED BY clerk TO owner"),
+    ("drop_object", "DROP OWNED BY clerk"),
+    ("protection_removed", 'GRANT SELECT ON public.orders TO clerk, "PUBLIC"'),
+    ("rewrites_table", "ALTER TABLE orders SET (fillfactor = 70), SET SCHEMA shop"),
+    ("rewrites_table", "ALTER TABLE orders ALTER a SET DEFAULT 1"),
+    ("merge_deletes", "MERGE INTO orders o USING new n ON o.id = n.id WHEN MATCHED THEN UPDATE SET a = n.a"),
 ]
 
 

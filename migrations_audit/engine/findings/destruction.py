@@ -26,9 +26,12 @@ _OBJECTS: Final = frozenset(
         "TRIGGER",
     }
     | {"POLICY", "DOMAIN", "RULE", "SERVER", "FOREIGN", "EVENT", "PUBLICATION", "SUBSCRIPTION", "OPERATOR", "COLLATION"}
-    | {"CAST", "LANGUAGE", "ROLE", "USER", "OWNED", "STATISTICS", "CONVERSION", "TEXT", "TRANSFORM", "ACCESS"}
+    | {"CAST", "LANGUAGE", "ROLE", "USER", "STATISTICS", "CONVERSION", "TEXT", "TRANSFORM", "ACCESS"}
 )
-_BEGINS_A_STATEMENT: Final = frozenset({"", "(", ")", ";", "ATOMIC"})
+_BEGINS_A_STATEMENT: Final = frozenset({"", "(", ")"})
+_DEFINED: Final = ("FUNCTION", "PROCEDURE", "RULE")
+"""What stands in their bodies is kept and not executed."""
+_REWRITES: Final = (("SET", "UNLOGGED"), ("SET", "LOGGED"), ("SET", "TABLESPACE"), ("SET", "ACCESS"))
 _PARTS: Final = frozenset({"CONSTRAINT", "FOREIGN", "PRIMARY", "CHECK", "INDEX", "KEY"})
 """What ALTER TABLE … DROP drops that is no column."""
 _ALWAYS_TRUE: Final = (["TRUE"], ["1", "=", "1"], ["1"])
@@ -44,6 +47,8 @@ def drops(statement: Statement) -> Iterator[str]:
         yield "drop_table"
     elif kind in ("SCHEMA", "DATABASE", "TABLESPACE"):
         yield "drop_schema"
+    elif kind == "OWNED":
+        yield "drop_owned"
     elif words[1] in _OBJECTS:
         yield "drop_object"
 
@@ -82,6 +87,8 @@ def truncates(statement: Statement) -> Iterator[str]:
 def changes_every_row(statement: Statement) -> Iterator[str]:
     """DELETE and UPDATE without a WHERE, or with one that is always true; also within WITH."""
     tokens = statement.tokens
+    if statement.starts("CREATE") and any(word in _DEFINED for word in statement.words[1:4]):
+        return
     candidates = [
         place
         for place, token in enumerate(tokens)
@@ -95,6 +102,13 @@ def changes_every_row(statement: Statement) -> Iterator[str]:
             yield "update_without_where"
     if len(candidates) > MOST_PARTS:
         yield "lint_could_not_run"
+
+
+def merges_away(statement: Statement) -> Iterator[str]:
+    """MERGE … THEN DELETE."""
+    words = statement.words
+    if words[:1] in (("MERGE",), ("WITH",)) and "MERGE" in words and ("THEN", "DELETE") in itertools.pairwise(words):
+        yield "merge_deletes"
 
 
 def _own_words(tokens: Sequence[Token], depth: int) -> Iterator[str]:
@@ -125,13 +139,18 @@ def removes_protection(statement: Statement) -> Iterator[str]:
         "DISABLE ROW LEVEL SECURITY" in text or "NO FORCE ROW LEVEL SECURITY" in text
     ):
         yield "protection_removed"
-    if words[:1] == ("GRANT",) and ("TO", "PUBLIC") in itertools.pairwise(words):
+    grants = words[:1] == ("GRANT",) or (words[:3] == ("ALTER", "DEFAULT", "PRIVILEGES") and "GRANT" in words)
+    if grants and "TO" in words and "PUBLIC" in words[words.index("TO") :]:
         yield "protection_removed"
 
 
 def rewrites_or_locks(statement: Statement) -> Iterator[str]:
-    """VACUUM FULL and CLUSTER write a table anew; LOCK locks it by name."""
+    """VACUUM FULL, CLUSTER and some settings write a table anew; LOCK locks it by name."""
     words = statement.words
+    if words[:2] == ("ALTER", "TABLE") or words[:3] == ("ALTER", "MATERIALIZED", "VIEW"):
+        top = [token.word for token in statement.tokens if not token.depth]
+        if any(pair in _REWRITES for pair in itertools.pairwise(top)):
+            yield "rewrites_table"
     if words[:1] == ("CLUSTER",) or (words[:1] == ("VACUUM",) and "FULL" in words):
         yield "rewrites_table"
     if words[:1] == ("LOCK",):

@@ -50,6 +50,12 @@ OF_DESTRUCTION: Final = (
         "Drop what is in it by name, in a run of its own, after a backup whose restore was tried.",
     ),
     Rule(
+        "drop_owned",
+        _E,
+        "Everything that a role owns in the database is dropped, and its rights are taken, without naming any of it.",
+        "Drop by name what is to go, or hand it over with REASSIGN OWNED.",
+    ),
+    Rule(
         "drop_cascade",
         _E,
         "CASCADE drops or empties also what depends on it, without naming it.",
@@ -79,6 +85,12 @@ OF_DESTRUCTION: Final = (
         _E,
         "Every row of a table is rewritten and locked until the commit.",
         "Update in batches with a WHERE, outside the schema change.",
+    ),
+    Rule(
+        "merge_deletes",
+        _W,
+        "A MERGE deletes rows: which ones, its source and conditions decide while it runs.",
+        "Delete in a statement of its own, in batches, after counting the rows that it means.",
     ),
     Rule(
         "protection_removed",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from migrations_audit.states import Engine
@@ -21,6 +21,8 @@ _NUMBER: Final = re.compile(r"\d[\w.]*")
 _DOLLAR: Final = re.compile(r"\$(?:[^\W\d]\w*)?\$")
 _SPACE: Final = re.compile(r"\s+")
 _NEWLINE: Final = re.compile(r"\n")
+_NEWLINES: Final = re.compile(r"\\[nrt]")
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _LINE_END: Final = re.compile(r"[\r\n]")
 _PREFIXES: Final = ("E", "B", "X", "N", "U&")
 _EXECUTED_COMMENT: Final = re.compile(r"/\*M?!\d*")
@@ -62,7 +64,7 @@ class Statement:
         return self.words[: len(words)] == words
 
     def shown(self, longest: int = 120) -> str:
-        """The statement on one line, without comments and with a mark for every literal, and a digest for one in dollar quotes.
+        """The statement on one line, without comments, with a mark for each literal and a digest of one that may hold statements.
 
         A longer one is cut and ends with the first signs of its digest, so that no two that differ are shown alike.
         """
@@ -77,7 +79,7 @@ class Statement:
 
 
 def _shown(token: Token) -> str:
-    """What stands in dollar quotes may be whole statements: no two of them may be shown alike."""
+    """What stands in dollar quotes, or in a DO block, may be whole statements: no two of them may be shown alike."""
     if token.word != LITERAL:
         return token.text
     return LITERAL if token.text == LITERAL else f"{LITERAL} ({_digest(token.text)})"
@@ -95,7 +97,8 @@ def split(sql: str, *, engine: Engine = Engine.POSTGRESQL) -> tuple[Statement, .
     line, counted_to = 1, 0
     for token in (*_tokens(sql, engine), None):
         if token is not None and (token.text != ";" or body.holds(token)):
-            tokens.append(token)
+            is_block = bool(tokens) and tokens[0].word == "DO"
+            tokens.append(token if is_block or token.text[:1] == "$" else _masked(token))
             body.take(token)
             continue
         if tokens:
@@ -125,9 +128,20 @@ def blanked(sql: str, spans: Iterable[tuple[int, int]]) -> str:
 
 
 def body_of(token: Token) -> str:
-    """What stands between the dollar quotes of a literal; empty for another token."""
+    """What stands between the dollar quotes of a literal, or the plain ones of a DO block; empty for another token."""
     found = _DOLLAR.match(token.text)
-    return token.text[found.end() : -len(found[0])] if found and len(token.text) >= 2 * len(found[0]) else ""
+    if found:
+        return token.text[found.end() : -len(found[0])] if len(token.text) >= 2 * len(found[0]) else ""
+    prefix, _, quoted = token.text.partition("'")
+    if token.word != LITERAL or token.text == LITERAL or not quoted:
+        return ""
+    plain = quoted.removesuffix("'").replace("''", "'")
+    return _ESCAPED.sub(r"\1", _NEWLINES.sub("\n", plain)) if prefix.upper() == "E" else plain
+
+
+def _masked(token: Token) -> Token:
+    """A literal by its mark alone: what stands in it may be a secret."""
+    return replace(token, text=LITERAL) if token.word == LITERAL else token
 
 
 def name_at(tokens: Sequence[Token], place: int) -> tuple[str, ...]:
@@ -180,8 +194,8 @@ def _tokens(sql: str, engine: Engine) -> Iterator[Token]:
             depth = max(depth - 1, 0)
         shown = LITERAL if kind in ("literal", "dollar") else text
         word = text.upper() if kind == "word" else shown
-        # The text of a dollar-quoted literal stays, for what reads DO blocks; what is shown is the mark.
-        yield Token(word, text if kind == "dollar" else shown, begin, depth)
+        # The text of a literal stays for what reads the body of a DO block; what is shown is the mark.
+        yield Token(word, text, begin, depth)
         if text == "(":
             depth += 1
 

@@ -154,6 +154,7 @@ _RULES: Final[tuple[Callable[[Statement], Iterator[str]], ...]] = (
     destruction.cascades,
     destruction.truncates,
     destruction.changes_every_row,
+    destruction.merges_away,
     destruction.removes_protection,
     destruction.rewrites_or_locks,
 )
