@@ -17,6 +17,7 @@ from django.db import DatabaseError, connection
 
 from migrations_audit import actors
 from migrations_audit.actions import sweeps
+from migrations_audit.engine import folders
 from migrations_audit.errors import NotFound
 from migrations_audit.execution import observing, places, planning, reconciling, rehearsing, running, spool
 from migrations_audit.models import Target
@@ -24,6 +25,7 @@ from migrations_audit.models import Target
 logger = logging.getLogger(__name__)
 
 SIGN_OF_LIFE_S = 10.0
+SWEEP_FOLDERS_S = 600.0
 
 
 def worker_name() -> str:
@@ -93,12 +95,17 @@ class _SignOfLife:
     def __init__(self) -> None:
         self.queues: list[str] = []
         self.told_at = 0.0
+        self.swept_at = -SWEEP_FOLDERS_S
         self.is_ending = False
 
     def give(self) -> None:
         if self.is_ending or time.monotonic() - self.told_at < SIGN_OF_LIFE_S:
             return
         self.told_at = time.monotonic()
+        if self.told_at - self.swept_at >= SWEEP_FOLDERS_S:
+            self.swept_at = self.told_at
+            # Every worker for its own machine, beside its work: what a killed process left may be large.
+            threading.Thread(target=folders.sweep, name="folders", daemon=True).start()
         try:
             sweeps.see_worker(name=worker_name(), queues=self.queues)
             spool.deliver(actor=actors.worker(worker_name()))

@@ -12,14 +12,13 @@ import re
 import shutil
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from migrations_audit import hashchain
-from migrations_audit.engine import bounded, caches, redaction, requirements
+from migrations_audit.engine import bounded, caches, folders, redaction, requirements
 from migrations_audit.engine.requirements import BuildRefused
 
 FORMAT: Final = "opsportal-interpreter/1"
@@ -135,8 +134,8 @@ class _Build:
         for leftover in (self._folder, self._unfinished):
             shutil.rmtree(leftover, ignore_errors=True)
         try:
-            with tempfile.TemporaryDirectory(prefix="opsportal-build-") as scratch:
-                self._install(Path(scratch))
+            with folders.made("build") as scratch:
+                self._install(scratch)
             self._unfinished.rename(self._folder)
         except bounded.TookTooLong as error:
             raise BuildRefused("build_timed_out", f"The interpreter was not built in time. {error.message}") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from migrations_audit import hashchain, remotes
-from migrations_audit.engine import bounded, caches, git_transport, redaction
+from migrations_audit.engine import bounded, caches, folders, git_transport, redaction
 from migrations_audit.engine.git_transport import FetchRefused, Rules
 
 KEPT_REPOSITORIES: Final = 50
@@ -260,10 +259,10 @@ class _Cache:
 
 def local(repository: Path, *words: str, stdin: bytes = b"", max_output_bytes: int = OUTPUT_BYTES) -> bounded.Ended:
     """Run git on a cached repository without any transport. Raises NoProgram, TookTooLong and WroteTooMuch."""
-    with tempfile.TemporaryDirectory(prefix="opsportal-git-") as home:
+    with folders.made("git") as home:
         return bounded.run(
             ["git", *git_transport.HARMLESS, "-c", "protocol.allow=never", f"--git-dir={repository}", *words],
-            environment={**git_transport.bare_environment(home), "GIT_ALLOW_PROTOCOL": "none"},
+            environment={**git_transport.bare_environment(str(home)), "GIT_ALLOW_PROTOCOL": "none"},
             timeout_s=LOCAL_S,
             folder=repository,
             stdin=stdin,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from migrations_audit.engine import redaction
+from migrations_audit.engine import folders, redaction
 from migrations_audit.errors import PortalError
 from migrations_audit.remotes import Remote
 
@@ -128,7 +127,8 @@ class Transport:
         self._remote = remote
         self._rules = rules
         self._secret = secret
-        self._scratch = tempfile.TemporaryDirectory(prefix="opsportal-git-", ignore_cleanup_errors=True)
+        self._scratch = ExitStack()
+        self._folder = self._scratch.enter_context(folders.made("git"))
 
     def __enter__(self) -> Transport:
         if self._secret and self._remote.scheme == "ssh":
@@ -145,7 +145,7 @@ class Transport:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._scratch.cleanup()
+        self._scratch.close()
 
     @property
     def options(self) -> list[str]:
@@ -165,7 +165,7 @@ class Transport:
     @property
     def environment(self) -> dict[str, str]:
         """The whole environment of git. The secret is not in it, only the place of its file."""
-        given = {**bare_environment(self._scratch.name), "GIT_ALLOW_PROTOCOL": self._remote.scheme}
+        given = {**bare_environment(str(self._folder)), "GIT_ALLOW_PROTOCOL": self._remote.scheme}
         if self._remote.scheme == "ssh":
             return {**given, "GIT_SSH_COMMAND": shlex.join(self.ssh_command()), "GIT_SSH_VARIANT": "ssh"}
         given |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -206,7 +206,7 @@ class Transport:
         return FetchRefused("git_failed", f"git could not read the repository at {self.host}: {last}.")
 
     def _path(self, name: str) -> str:
-        return str(Path(self._scratch.name) / name)
+        return str(self._folder / name)
 
     def _write(self, name: str, content: str, *, mode: int) -> None:
         descriptor = os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from migrations_audit.engine import bubblewrap, launch
+from migrations_audit.engine import bubblewrap, folders, launch
 from migrations_audit.engine.launch import Account, Confinement
 from migrations_audit.errors import PortalError
 from migrations_audit.states import Isolation
@@ -146,8 +146,8 @@ class _TrialFailed(Exception):
 
 def _try(confinement: Confinement, interpreter: str) -> dict[str, Any]:
     """Start the trial as a runner is started, and return what it saw."""
-    with tempfile.TemporaryDirectory(prefix="opsportal-trial-", ignore_cleanup_errors=True) as scratch:
-        snapshot, home = Path(scratch) / "snapshot", Path(scratch) / "home"
+    with folders.made("trial") as scratch:
+        snapshot, home = scratch / "snapshot", scratch / "home"
         for folder in (snapshot, home):
             folder.mkdir(mode=0o755)
         with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:

@@ -10,7 +10,6 @@ import os
 import re
 import selectors
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from migrations_audit.engine import capture, children, launch, protocol, redaction
+from migrations_audit.engine import capture, children, folders, launch, protocol, redaction
 from migrations_audit.engine.launch import Confinement
 from migrations_audit.engine.protocol import RunnerRequest
 from migrations_audit.engine.types import RunLimits, RunnerExit
@@ -89,8 +88,8 @@ def run(
             raise ForbiddenVariable(
                 f"The project may not set the variable {name}. Remove it from the project's settings."
             )
-    with tempfile.TemporaryDirectory(prefix="opsportal-run-", ignore_cleanup_errors=True) as home:
-        place = _place(request, folder, snapshot, home)
+    with folders.made("run") as home:
+        place = _place(request, folder, snapshot, str(home))
         child = children.Child(interpreter=interpreter, confinement=confinement, place=place)
         try:
             return _Supervision(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Final
 
 from django.conf import settings
 
 from migrations_audit.actions import attempts
 from migrations_audit.actors import Actor
-from migrations_audit.engine import bounded
+from migrations_audit.engine import bounded, folders
 from migrations_audit.engine.redaction import clean
 from migrations_audit.errors import PortalError
 from migrations_audit.execution.executing import Ended
@@ -35,12 +33,12 @@ def take(run: MigrationRun, *, actor: Actor) -> str:
 
 def _reference(run: MigrationRun) -> str:
     try:
-        with tempfile.TemporaryDirectory(prefix="opsportal-backup-") as folder:
+        with folders.made("backup") as folder:
             ended = bounded.run(
                 [settings.PORTAL_BACKUP_HOOK, str(run.target), str(run.number)],
                 environment={"PATH": "/usr/local/bin:/usr/bin:/bin"},
                 timeout_s=settings.PORTAL_BACKUP_HOOK_S,
-                folder=Path(folder),
+                folder=folder,
                 max_output_bytes=MAX_OUTPUT_BYTES,
             )
     except PortalError as error:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from migrations_audit.engine import process, types
+from migrations_audit.engine import folders, process, types
 from migrations_audit.engine.launch import Confinement
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.execution import places, runner_request
@@ -39,8 +37,8 @@ def sql(
 ) -> process.OfflineResult:
     """The SQL of ``resolution``, whole or not at all: a partial one would look like the truth. Nothing is connected to."""
     configuration = scripts.configuration
-    with tempfile.TemporaryDirectory(prefix="opsportal-plan-") as scratch:
-        folder = Path(scratch) / "snapshot"
+    with folders.made("plan") as scratch:
+        folder = scratch / "snapshot"
         places.unpack(scripts.snapshot, folder)
         return process.offline_sql(
             request=runner_request.offline(

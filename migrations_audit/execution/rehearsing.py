@@ -12,7 +12,7 @@ from django.db import DatabaseError
 
 from migrations_audit.actions import attempts, rehearsals
 from migrations_audit.actors import worker
-from migrations_audit.engine import catalog, types
+from migrations_audit.engine import catalog, folders, types
 from migrations_audit.engine.rehearsing import copying, grading, shortcomings
 from migrations_audit.engine.rehearsing.types import Copy, Pass, Scratch
 from migrations_audit.errors import PortalError
@@ -105,7 +105,7 @@ def _play(
     reading = _fit_to_copy(rehearsal, look)
     with (
         scratches.server_for(run.target.environment) as scratch,
-        scratches.folder() as place,
+        folders.made("rehearsal") as place,
     ):
         name, kept = scratches.names(rehearsal, scratch)
         try:

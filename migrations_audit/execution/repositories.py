@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from django.conf import settings
 
-from migrations_audit.engine import git, git_authors, git_transport, git_tree, snapshot, types
+from migrations_audit.engine import folders, git, git_authors, git_transport, git_tree, snapshot, types
 from migrations_audit.models import Project, Snapshot
 
 NOT_FOUND_OUT: Final = frozenset(
@@ -42,8 +40,8 @@ def freeze(project: Project, *, secret: Callable[[], str], fresh: bool) -> Froze
     taken: list[tuple[types.Frozen, git_authors.History]] = []
 
     def take(fetched: git.Fetched) -> None:
-        with tempfile.TemporaryDirectory(prefix="opsportal-scripts-") as scratch:
-            folder = Path(scratch) / "files"
+        with folders.made("scripts") as scratch:
+            folder = scratch / "files"
             folder.mkdir()
             git_tree.lay_out(fetched, folder=project.folder, destination=folder)
             frozen = snapshot.freeze(folder, config_path=project.config_path, ini_section=project.ini_section)

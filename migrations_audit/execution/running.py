@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from django.db import DatabaseError, connection
 from migrations_audit import failpoints
 from migrations_audit.actions import attempts
 from migrations_audit.actors import Actor, worker
-from migrations_audit.engine import dialects, isolation, types
+from migrations_audit.engine import dialects, folders, isolation, types
 from migrations_audit.engine.launch import Confinement
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
@@ -120,8 +119,8 @@ def _carry_out(run: MigrationRun, plan: Plan, *, actor: Actor, heartbeat: Heartb
     before, url = preflight.look(run, plan, actor=actor, narrator=narrator)
     interpreter = _interpreter(run, plan)
     confinement = _confinement(run, plan, interpreter=interpreter, actor=actor)
-    with tempfile.TemporaryDirectory(prefix="opsportal-run-") as scratch:
-        folder = Path(scratch) / "snapshot"
+    with folders.made("run") as scratch:
+        folder = scratch / "snapshot"
         scripts = _approved_scripts(plan, folder)
         preflight.compare_sql(
             run,

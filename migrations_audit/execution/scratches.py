@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -24,9 +21,6 @@ from migrations_audit.models import Environment, Rehearsal, Target, Tier
 from migrations_audit.states import Engine
 
 logger = logging.getLogger(__name__)
-
-PREFIX: Final = "opsportal-rehearsal-"
-LEFT_AFTER_S: Final = 86_400
 
 
 class NoScratch(PortalError):
@@ -121,14 +115,3 @@ def clear_up(rehearsal_id: int) -> None:
 
 def _names(number: int, epoch: int) -> tuple[str, str]:
     return f"opsportal_rehearsal_{number}_{epoch}", f"opsportal_kept_{number}_{epoch}"
-
-
-@contextmanager
-def folder() -> Iterator[Path]:
-    """A folder for one rehearsal. Those that killed workers left a day ago are removed first."""
-    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            if left.stat().st_uid == os.geteuid() and time.time() - left.stat().st_mtime > LEFT_AFTER_S:
-                shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as made:
-        yield Path(made)

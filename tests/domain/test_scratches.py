@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,18 +108,3 @@ def test_two_attempts_never_share_a_copy_on_a_shared_server(monkeypatch: pytest.
     assert not set(first) & set(second)
     assert all(str(taken.pk) in name for name in (*first, *second))
     assert scratches.names(taken, private)[0] == "market"
-
-
-def test_folders_of_killed_workers_are_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    old, young, other = (tmp_path / name for name in (f"{scratches.PREFIX}a", f"{scratches.PREFIX}b", "other"))
-    for folder in (old, young, other):
-        folder.mkdir()
-        (folder / "file").touch()
-    for folder in (old, other):
-        os.utime(folder, (0, 0))
-
-    with scratches.folder() as mine:
-        assert mine.stat().st_mode & 0o077 == 0
-
-    assert sorted(tmp_path.iterdir()) == sorted((young, other))

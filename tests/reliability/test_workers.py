@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 from celery import current_app
@@ -127,6 +128,22 @@ def test_a_worker_killed_after_the_commit_is_confirmed_by_reconciliation(
     assert "Confirmed by reconciliation; the worker was lost." in ended.sentence
     assert truth.tables(url) == {"users"}
     truth.assert_nothing_lost(portal, url)
+
+
+def test_the_folders_of_a_killed_worker_are_removed_by_the_next_one_on_its_machine(
+    portal: Portal, start_worker: StartWorker, make_target_database: MakeTargetDatabase, tmp_path: Path
+) -> None:
+    """What lies in them is the project's files; the next run does not need them."""
+    url = make_target_database("folders")
+    start_worker("after_runner=kill", TMPDIR=str(tmp_path))
+    run = portal.started(portal.place(url, truth.counted(url, 'op.execute("CREATE TABLE users (id int)")')))
+    portal.until(run.number, "applied", within=40)
+    left = list(tmp_path.glob("opsportal-run-*"))
+
+    start_worker(TMPDIR=str(tmp_path))
+
+    wait_for(lambda: not list(tmp_path.glob("opsportal-run-*")), what="the folders to go")
+    assert len(left) == 2
 
 
 def test_a_worker_killed_after_its_last_write_changes_nothing(

@@ -9,13 +9,12 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from migrations_audit.engine import bounded
+from migrations_audit.engine import bounded, folders
 from migrations_audit.engine.findings import alembics_own, finding, places, rules, splitter
 from migrations_audit.engine.findings.finding import Finding
 from migrations_audit.engine.findings.splitter import Statement
@@ -141,15 +140,14 @@ def _ask(
 ) -> tuple[_Said, ...]:
     """One call. In an empty folder, with an empty configuration: one that lies about could switch rules off."""
     version = _VERSION.match(pg_version)
-    with tempfile.TemporaryDirectory(prefix="opsportal-lint-") as scratch:
-        folder = Path(scratch)
+    with folders.made("lint") as folder:
         (folder / "empty.toml").touch()
         command = [_program(program), "--reporter", "json", "--config", "empty.toml", "--exclude", ",".join(EXCLUDED)]
         command += ["--assume-in-transaction"] if in_transaction else []
         command += ["--pg-version", version[0]] if version else []
         ended = bounded.run(
             command,
-            environment={"PATH": os.environ.get("PATH", os.defpath), "HOME": scratch, "NO_COLOR": "1"},
+            environment={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "NO_COLOR": "1"},
             timeout_s=timeout_s,
             folder=folder,
             stdin=text.replace("\r", " ").encode("utf-8", "replace"),  # it counts lines by carriage returns too
