@@ -58,7 +58,7 @@ class Patience:
         if run.run_state is not RunState.RUNNING:
             return False
         if not self._has_asked:
-            telling = run.rehearsals.telling_first().only("outcome", "steps").first()
+            telling = run.rehearsals.telling_first().only("outcome", "steps", "impact").first()
             self._expected = durations.expected(run, telling, user_id=user_id)
             self._has_asked = True
         return self._expected is not None and self._expected.is_exceeded(run, now=now)

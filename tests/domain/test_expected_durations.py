@@ -19,6 +19,8 @@ from tests.people import Place, finish, make_place, make_run
 
 pytestmark = pytest.mark.django_db
 
+A_DAY = timedelta(days=1)
+
 
 def took(place: Place, ms: int) -> MigrationRun:
     """A run that was applied there, its revision in so many milliseconds."""
@@ -104,6 +106,53 @@ def test_else_it_is_as_long_as_on_the_copy() -> None:
     expected = durations.expected(run, rehearsal, user_id=seer(place))
 
     assert expected == Expected(42, "as long as on a copy without data; tables with rows take longer")
+
+
+def of_sizes(*sizes: int, problem: str = "") -> dict[str, Any]:
+    names = ("public.users", "public.orders", "public.alembic_version")
+    relations = [{"name": name, "bytes": size} for name, size in zip(names, sizes, strict=False)]
+    return {"impact": rehearsed.IMPACT | {"relations": relations, "problem": problem}}
+
+
+@pytest.mark.parametrize(
+    ("impact", "source"),
+    [
+        (of_sizes(8_192, 41_000_000, 8_192), "nothing is known about this much data (orders: 39.1\xa0MB)"),
+        (of_sizes(problem="No route."), "nothing is known about the sizes of the target's tables"),
+    ],
+)
+def test_an_empty_copy_says_nothing_of_large_tables_and_no_run_is_long_by_it(
+    impact: dict[str, Any], source: str
+) -> None:
+    place = make_place()
+    run = make_run(place, state="awaiting_approval")
+
+    expected = durations.expected(run, passed(place, run, **impact), user_id=seer(place))
+
+    assert expected == Expected(12, source, is_of_copy_only=True)
+    running = make_run(make_place(slug="staging", project=place.project), state="running")
+    assert not expected.is_exceeded(running, now=database_now() + A_DAY)
+
+
+def test_what_took_its_time_elsewhere_counts_for_large_tables_too() -> None:
+    staging, production = both()
+    took(staging, 7_000)
+    run = make_run(production, state="awaiting_approval")
+    rehearsal = passed(production, run, **of_sizes(41_000_000))
+
+    assert durations.expected(run, rehearsal, user_id=seer(production)) == Expected(
+        7_000, "as long as on market/staging/main"
+    )
+
+
+def test_a_copy_will_do_for_small_tables() -> None:
+    place = make_place()
+    run = make_run(place, state="awaiting_approval")
+
+    expected = durations.expected(run, passed(place, run, **of_sizes(durations.SMALL_BYTES)), user_id=seer(place))
+
+    assert expected is not None
+    assert not expected.is_of_copy_only
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.COULD_NOT_RUN])

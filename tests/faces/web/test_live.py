@@ -185,6 +185,23 @@ def test_the_page_says_how_long_it_should_take_and_when_it_takes_longer(
     )
 
 
+def test_an_empty_copy_is_no_measure_of_a_large_table(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="awaiting_approval")
+    large = rehearsed.IMPACT | {"relations": [{"name": "public.orders", "bytes": 41_000_000}]}
+    rehearsed.ended(place, run, steps=[rehearsed.STEP], impact=large)
+    viewer = visitor("viewer")
+    said = "12 ms on an empty copy; nothing is known about this much data (orders: 39.1 MB)"
+
+    before = viewer.run(run).words
+    run = started(place, run)
+    MigrationRun.objects.filter(pk=run.pk).update(started_at=database_now() - timedelta(hours=1))
+    late = viewer.get(f"/runs/{run.number}/live").section("status")
+
+    assert f"Expected duration {said}" in before.replace("\xa0", " ")
+    assert f"Its revisions took {said}." in late.replace("\xa0", " ")
+    assert "Longer than expected" not in late
+
+
 def test_a_run_of_which_nothing_is_expected_is_never_long(place: people.Place, visitor: VisitorOf) -> None:
     run = people.make_run(place, state="running")
     MigrationRun.objects.filter(pk=run.pk).update(started_at=database_now() - timedelta(hours=1))
