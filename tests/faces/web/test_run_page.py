@@ -63,6 +63,28 @@ def test_a_run_that_ended_before_its_start_stops_where_it_was_and_speaks_of_the_
         assert words not in page.words
 
 
+@pytest.mark.parametrize(
+    ("state", "order"),
+    [
+        ("queued", ["log", "plan", "findings", "trail"]),
+        ("running", ["log", "steps", "plan", "findings", "trail"]),
+        ("approved", ["findings", "plan", "trail"]),
+        ("applied", ["evidence", "steps", "log", "plan", "findings", "trail"]),
+    ],
+)
+def test_while_it_runs_its_log_comes_first_and_the_evidence_once_it_ended(
+    place: people.Place, visitor: VisitorOf, state: str, order: list[str]
+) -> None:
+    run = people.make_run(place, state="running" if state == "applied" else state)
+    if state == "applied":
+        people.finish(place, run)
+
+    source = visitor("dba").run(run).source
+
+    places = [source.index(f'<h2 id="{name}"') for name in order]
+    assert places == sorted(places)
+
+
 def test_a_running_run_shows_its_phase(place: people.Place, visitor: VisitorOf) -> None:
     run = people.make_run(place, state="running")
     attempts.enter_phase(actor=people.WORKER, number=run.number, epoch=1 + 1, phase=Phase.LOCK, sentence="Taking it.")
@@ -145,7 +167,7 @@ def test_findings_are_shown_with_their_place(place: people.Place, visitor: Visit
     draft = people.make_draft(place, findings=[finding])
     plans.record(actor=people.WORKER, number=asked.number, epoch=begun.epoch, draft=draft)
 
-    assert "warning no_downgrade in versions/003.py No way back." in visitor("dba").get(f"/runs/{asked.number}/").words
+    assert "warning no_downgrade No way back. in versions/003.py" in visitor("dba").get(f"/runs/{asked.number}/").words
 
 
 def test_a_verified_run_shows_every_check_and_the_reading_it_rests_on(place: people.Place, visitor: VisitorOf) -> None:
