@@ -27,7 +27,6 @@ TITLES = {
 # One sentence for what is absent and for what is hidden: the answer must not tell which.
 NOT_FOUND = "There is nothing here, or you may not see it. Check the address; an administrator can give you a role."
 
-
 LISTS = {"audit/": "web:audit", "freeze/": "web:freeze"}
 NOT_PRESSED = "You had been signed out, or came here by a link. Nothing was changed; press it again."
 NO_SUCH_REQUEST = "The browser sent what this address does not take. Nothing was changed."

@@ -28,3 +28,8 @@ def to_run(number: int) -> SeeOther:
 
 def to_target(pk: int) -> SeeOther:
     return SeeOther(reverse("web:target", args=[pk]))
+
+
+def number(text: str) -> int | None:
+    """The number of something from a form; None for anything else, and for what no row can have."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

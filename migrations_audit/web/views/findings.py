@@ -22,7 +22,7 @@ def accept(request: HttpRequest, number: int) -> HttpResponse:
             number=number,
             finding=named,
             reason=request.POST.get("comment", ""),
-            days=_number(request.POST.get("days", "")),
+            days=pages.number(request.POST.get("days", "")) or 0,
         )
     except Invalid as error:
         return runs.page_again(request, number, form=f"finding {named}", error=error)
@@ -34,12 +34,7 @@ def accept(request: HttpRequest, number: int) -> HttpResponse:
 @require_POST
 def take_back(request: HttpRequest, number: int) -> HttpResponse:
     acceptance = findings.take_back(
-        actor=actor_of(request), number=number, acceptance_id=_number(request.POST.get("acceptance", ""))
+        actor=actor_of(request), number=number, acceptance_id=pages.number(request.POST.get("acceptance", "")) or 0
     )
     messages.info(request, f"The acceptance of {acceptance.code} by {acceptance.accepted_by_name} no longer counts.")
     return pages.to_run(number)
-
-
-def _number(text: str) -> int:
-    """A whole number; 0, which no action takes, for anything else."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

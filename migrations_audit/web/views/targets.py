@@ -33,7 +33,7 @@ def check(request: HttpRequest, pk: int) -> HttpResponse:
     messages.info(
         request, f"A worker was asked to read {target}. The reading appears here in a moment; reload the page."
     )
-    number = _number(request.POST.get("run", ""))
+    number = pages.number(request.POST.get("run", ""))
     return pages.to_target(pk) if number is None else pages.to_run(number)
 
 
@@ -75,7 +75,7 @@ def _request(request: HttpRequest, pk: int, operation: Operation) -> HttpRespons
             revision=request.POST.get("revision", ""),
             reason=request.POST.get("reason", ""),
             ticket=request.POST.get("ticket", ""),
-            rolls_back=_number(request.POST.get("rolls_back", "")) if operation is Operation.ROLLBACK else None,
+            rolls_back=pages.number(request.POST.get("rolls_back", "")) if operation is Operation.ROLLBACK else None,
         )
     except Invalid as error:
         return _again(request, pk, form=operation.value, error=error, status=400)
@@ -101,7 +101,7 @@ def _page(request: HttpRequest, pk: int, *, typed: Mapping[str, str], status: in
         now=now,
         runs_page=request.GET.get("runs", "1"),
         observations_page=request.GET.get("observations", "1"),
-        rolls_back=_number(typed.get("rolls_back", "")),
+        rolls_back=pages.number(typed.get("rolls_back", "")),
     )
     context = {
         "title": target.label,
@@ -112,8 +112,3 @@ def _page(request: HttpRequest, pk: int, *, typed: Mapping[str, str], status: in
         "accepted": requests.ACCEPTED,
     }
     return pages.show(request, "migrations_audit/target.html", context, status=status)
-
-
-def _number(text: str) -> int | None:
-    """A run's number from a form; None for anything else, and for what no run can have."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
