@@ -48,7 +48,8 @@ _REACHED = {
 }
 
 
-_LOOK_AGAIN = "Read the evidence and the log, then plan again from where the target is now."
+_AGAIN = " Plan again asks for the same once more, from where the target is now."
+_LOOK_AGAIN = "Read the evidence and the log before anybody asks again."
 _COMPARE = (
     "Compare the target by hand with what the evidence expected. Then plan a rollback, or a repair as a revision of its own: "
     "planning the same again would find nothing to do."
@@ -62,9 +63,9 @@ _NEXT = {
     S.FAILED: _LOOK_AGAIN,
     S.ERROR: _LOOK_AGAIN,
     S.CLOSED: "Check now reads the target; the next plan begins with what is there then.",
-    S.PLAN_FAILED: "Correct what the sentence names, then ask again from the target's page.",
+    S.PLAN_FAILED: "Correct what the sentence names first.",
 }
-_OVER = "Nothing of this run reaches the target any more. Ask again from the target's page if it is still needed."
+_OVER = "Nothing of this run reaches the target any more."
 
 
 def stages_of(run: MigrationRun) -> list[Stage]:
@@ -127,7 +128,7 @@ def next_step(
         case S.OUTCOME_UNKNOWN:
             return _while_unknown(run, buttons=buttons, now=now)
         case state:
-            return _NEXT.get(state, _OVER)
+            return f"{_NEXT.get(state, _OVER)}{_AGAIN if buttons.plan_again else ''}"
 
 
 def _while_unknown(run: MigrationRun, *, buttons: Buttons, now: datetime) -> str:

@@ -20,6 +20,8 @@ from migrations_audit.states import Phase, RunState
 S = RunState
 BEFORE_START = frozenset({S.REQUESTED, S.PLANNING, S.AWAITING_APPROVAL, S.APPROVED})
 DECIDABLE = frozenset({S.AWAITING_APPROVAL, S.APPROVED})
+ASKED_AGAIN = frozenset({S.PLAN_FAILED, S.EXPIRED, S.VOID, S.REFUSED, S.FAILED, S.ERROR, S.CANCELLED})
+"""How a run ends of which people may well want the same once more."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Buttons:
     verify_again: bool
     close_unknown: bool
     accept_leftovers: bool
+    plan_again: bool
     plan_rollback: bool
     break_glass: bool
     review_glass: bool
@@ -131,6 +134,9 @@ def buttons_of(
         and rights.holds(Role.ADMINISTRATOR)
         and rights.holds(Role.OPERATOR)
         and not (expired or is_blocked or is_closed),
+        plan_again=state in ASKED_AGAIN
+        and rights.holds(Role.REQUESTER)
+        and not (is_left_half or run.reason_code == "contradicted"),
         review_glass=is_unreviewed and may_review(run, rights),
         plan_rollback=state is S.APPLIED and run.operation == "upgrade" and rights.holds(Role.REQUESTER),
     )

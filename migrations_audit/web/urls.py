@@ -37,6 +37,7 @@ urlpatterns = [
     path("proposals/<int:proposal>/decline", _signed_in(proposals.decline), name="decline_proposal"),
     path("notices/<int:notice>/acknowledge", _signed_in(glass.acknowledge), name="acknowledge"),
     path("runs/<int:number>/cancel", _signed_in(decisions.cancel), name="cancel"),
+    path("runs/<int:number>/plan-again", _signed_in(decisions.plan_again), name="plan_again"),
     path("runs/<int:number>/verify-again", _signed_in(decisions.verify_again), name="verify_again"),
     path("runs/<int:number>/close", _signed_in(decisions.close_unknown), name="close_unknown"),
     path("runs/<int:number>/accept", _signed_in(decisions.accept_leftovers), name="accept_leftovers"),

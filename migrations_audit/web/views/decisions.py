@@ -9,11 +9,13 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
+from migrations_audit import access
 from migrations_audit.access import actor_of
 from migrations_audit.actions import approvals, leftovers, rehearsals, runbooks
 from migrations_audit.actions import runs as run_actions
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Approval
+from migrations_audit.states import Operation
 from migrations_audit.web import pages
 from migrations_audit.web.views import runs
 
@@ -21,10 +23,7 @@ from migrations_audit.web.views import runs
 @require_POST
 def approve(request: HttpRequest, number: int) -> HttpResponse:
     said = "You approved {0.run}. Your approval binds plan {0.plan_digest:.12}."
-    seen = request.POST.get("rehearsal", "")
-    verb = functools.partial(
-        approvals.approve, seen_rehearsal=int(seen) if seen.isdecimal() and len(seen) < 19 else None
-    )
+    verb = functools.partial(approvals.approve, seen_rehearsal=pages.number(request.POST.get("rehearsal", "")))
     return _decide(request, number, verb, form="approve", said=said)
 
 
@@ -88,6 +87,25 @@ def cancel(request: HttpRequest, number: int) -> HttpResponse:
     else:
         messages.info(request, f"{run} was asked to stop. What reached the target is read back and shown here.")
     return pages.to_run(number)
+
+
+@require_POST
+def plan_again(request: HttpRequest, number: int) -> HttpResponse:
+    """Ask for what this run asked for. Pressed twice, it leads to the same new run."""
+    actor = actor_of(request)
+    before = access.get_run_for(actor, number)
+    run = run_actions.request(
+        actor=actor,
+        target_id=before.target_id,
+        operation=Operation(before.operation),
+        revision=before.requested,
+        reason=before.reason,
+        ticket=before.ticket,
+        rolls_back=before.rolls_back_id,
+        request_key=f"plan-again-{number}",
+    )
+    messages.info(request, f"{run} asks for the same as run {number}: {run.operation} to {run.requested}.")
+    return pages.to_run(run.number)
 
 
 @require_POST
