@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db.models import prefetch_related_objects
 
 from migrations_audit import windows
-from migrations_audit.models import Environment, Freeze, MigrationRun, Window
+from migrations_audit.models import Approval, Environment, Freeze, MigrationRun, Window
+from migrations_audit.models.approvals import Decision
+from migrations_audit.states import RunState
 from migrations_audit.wallclock import said
 from migrations_audit.windows import Opening
 
@@ -48,6 +50,31 @@ def windows_of_runs(runs: Sequence[MigrationRun], *, at: datetime) -> Mapping[in
         if alike not in found:
             found[alike] = windows_of_run(run, at=at)
     return {run.number: found[run.target.environment_id, _lasts(run)] for run in runs}
+
+
+def too_late(run: MigrationRun, opening: Opening, *, standing: Iterable[Approval], now: datetime) -> str:
+    """That the approval of a run which waits for it, or has it, ends before it may start, and what to do; else empty.
+
+    ``standing`` are the decisions that were not taken back: an approval lives from the oldest of them.
+    """
+    lifetime = timedelta(seconds=run.target.environment.approval_lifetime_s)
+    since = min((each.at for each in standing if each.decision == Decision.APPROVE), default=None)
+    ends = run.expires_at if run.run_state is RunState.APPROVED else (since or now) + lifetime
+    if opening.is_open or opening.opens_at is None or ends is None or opening.opens_at < ends:
+        return ""
+    again = opening.opens_at - lifetime
+    if run.expires_at is not None and run.expires_at <= again:
+        remedy = f"plan it again after {_utc(again)}"
+    elif since is not None:
+        remedy = "take the approval back and approve again" + (f" after {_utc(again)}" if again > now else "")
+    else:
+        remedy = f"approve it after {_utc(again)}"
+    held = "Approved" if since is not None or run.run_state is RunState.APPROVED else "An approval of now would last"
+    return f"{held} until {_utc(ends)}; it may start at {_utc(opening.opens_at)} at the earliest: {remedy}, or change the window."
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _lasts(run: MigrationRun) -> timedelta:

@@ -194,7 +194,7 @@ def _ground(run: MigrationRun, *, user_id: int | None, now: datetime) -> _Ground
     decisions = list(Approval.objects.filter(run=run).order_by("at"))
     standing = [item for item in decisions if item.withdrawn_at is None]
     others = MigrationRun.objects.live().filter(target=run.target).exclude(number=run.number)
-    opening, closed_by = _opening(run, now=now)
+    opening, closed_by = _opening(run, standing, now=now)
     is_before_claim = run.run_state in (*rights.BEFORE_START, RunState.QUEUED)
     return _Ground(
         held=held,
@@ -342,7 +342,7 @@ def _slots(standing: Sequence[Approval], stands: eligibility.Standing) -> list[S
     return slots
 
 
-def _opening(run: MigrationRun, *, now: datetime) -> tuple[str, str]:
+def _opening(run: MigrationRun, standing: Sequence[Approval], *, now: datetime) -> tuple[str, str]:
     """What is said of a start now, and what closes it: "window", "freeze", or nothing."""
     if run.run_state not in BEFORE_START:
         return "", ""
@@ -351,7 +351,8 @@ def _opening(run: MigrationRun, *, now: datetime) -> tuple[str, str]:
     if not run.target.environment.windows.exists():
         return "", ""
     found = openings.windows_of_run(run, at=now)
-    return found.sentence, "" if found.is_open else "window"
+    late = openings.too_late(run, found, standing=standing, now=now) if run.run_state in rights.DECIDABLE else ""
+    return f"{found.sentence} {late}".strip(), "" if found.is_open else "window"
 
 
 def _left_out(run: MigrationRun, stands: eligibility.Standing) -> list[str]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from migrations_audit.actions import attempts
 from migrations_audit.models import MigrationRun
 from migrations_audit.models.clock import database_now
 from tests import people, windowing
 from tests.faces.web.visitor import Visitor, VisitorOf, events
+
+
+NOTHING, A_MINUTE = timedelta(0), timedelta(minutes=1)
 
 
 def typed(hours: float) -> str:
@@ -32,6 +37,61 @@ def test_an_approver_knows_before_the_approval_when_it_could_start(place: people
     status = visitor("dba").run(run).section("status")
 
     assert "Closed: no window is open. The next opening is" in status
+
+
+@pytest.mark.parametrize(
+    ("state", "opens_in", "said"),
+    [
+        (
+            "awaiting_approval",
+            3,
+            "An approval of now would last until {ends}; it may start at {opens} at the earliest: plan it",
+        ),
+        (
+            "approved",
+            3,
+            "Approved until {ends}; it may start at {opens} at the earliest: plan it again after {again}, or",
+        ),
+    ],
+)
+def test_an_approval_that_ends_before_it_may_start_is_announced(
+    place: people.Place, visitor: VisitorOf, state: str, opens_in: int, said: str
+) -> None:
+    place.environment.approval_lifetime_s = 3_600
+    place.environment.save(update_fields=["approval_lifetime_s"])
+    run = people.make_run(place, state=state)
+    window = windowing.opens_in(place.environment, opens_in)
+
+    status = visitor("dba").run(run).section("status")
+
+    assert run.expires_at is not None
+    opens = window.rule.schedule.next(database_now())
+    assert opens is not None
+    hour = timedelta(hours=1)
+    ends = {each: f"{at:%Y-%m-%d %H:%M} UTC" for each, at in {"opens": opens, "again": opens - hour}.items()}
+    early, late = (
+        said.format(ends=f"{run.expires_at + more:%Y-%m-%d %H:%M} UTC", **ends) for more in (NOTHING, A_MINUTE)
+    )
+    assert early in status or late in status
+
+
+def test_an_approval_that_can_be_given_anew_in_time_says_from_when_on(place: people.Place, visitor: VisitorOf) -> None:
+    run = people.make_run(place, state="approved")
+    place.environment.approval_lifetime_s = 86_400
+    place.environment.save(update_fields=["approval_lifetime_s"])
+    opens = windowing.opens_in(place.environment, 23).rule.schedule.next(database_now())
+    assert opens is not None
+    MigrationRun.objects.filter(pk=run.pk).update(expires_at=opens - timedelta(minutes=10))
+
+    status = visitor("dba").run(run).section("status")
+
+    assert "at the earliest: take the approval back and approve again, or change the window." in status
+
+
+def test_an_approval_that_lasts_until_it_may_start_is_not_announced(place: people.Place, visitor: VisitorOf) -> None:
+    windowing.opens_in(place.environment, 3)
+
+    assert "at the earliest" not in visitor("dba").run(people.make_run(place, state="approved")).section("status")
 
 
 def test_outside_of_the_windows_the_button_is_absent_and_the_page_says_until_when(
