@@ -12,7 +12,6 @@ from migrations_audit.models.clock import database_now
 from tests import people, windowing
 from tests.faces.web.visitor import Visitor, VisitorOf, events
 
-
 NOTHING, A_MINUTE = timedelta(0), timedelta(minutes=1)
 
 
