@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from migrations_audit.engine import catalog, catalog_queries, catalog_queries_beside
+from migrations_audit.engine.rehearsing.overlay import Overlay
 from migrations_audit.engine.rehearsing.types import Lock, Pass, Statement, Step
 from migrations_audit.engine.session import PINNED
 
@@ -93,7 +94,7 @@ class Follower:
     """Puts the runner's events of one pass together. ``known`` is the catalog with which it begins."""
 
     def __init__(self, known: Mapping[str, str], relations: Mapping[str, str]) -> None:
-        self._catalog = dict(known)
+        self._catalog = Overlay(dict(known))
         self._there_before = dict(relations)
         self._gone: dict[str, str] = {}
         self._autocommit = 0
@@ -138,11 +139,11 @@ class Follower:
         return dict(self._catalog)
 
     def _step_started(self, event: dict[str, Any]) -> None:
-        self.steps.append(Step(event["revision"], event["direction"], before=dict(self._catalog)))
+        self.steps.append(Step(event["revision"], event["direction"], before=self._catalog))
 
     def _step_ended(self, event: dict[str, Any]) -> None:
         step = self.steps[-1]
-        step.ms, step.ended, step.after = event["ms"], True, dict(self._catalog)
+        step.ms, step.ended, step.after = event["ms"], True, self._catalog
         step.untold = max(0, event["statements"] - len(step.statements))
         step.changes = catalog.diff(step.before, step.after)
 
@@ -209,11 +210,13 @@ class Follower:
                     statement.locks.append(Lock(mode, self._there_before[oid]))
 
     def _catalog_changed(self, sign: str, rows: list[list[str]]) -> None:
+        changed: dict[str, str | None] = {}
         for key, definition in rows:
             if sign == "new":
-                self._catalog[key] = definition
+                changed[key] = definition
             elif self._catalog.get(key) == definition:
-                del self._catalog[key]
+                changed[key] = None
+        self._catalog = self._catalog.later(changed)
 
     def _relations_changed(self, sign: str, rows: list[list[str]]) -> None:
         """An old row that is followed by a new one of the same relation was changed: in its name, or in its file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,8 @@ class Step:
     ms: int = 0
     ended: bool = False
     autocommit_blocks: int = 0
-    before: dict[str, str] = field(default_factory=dict, repr=False)
-    after: dict[str, str] = field(default_factory=dict, repr=False)
+    before: Mapping[str, str] = field(default_factory=dict, repr=False)
+    after: Mapping[str, str] = field(default_factory=dict, repr=False)
     changes: tuple[Change, ...] = ()
 
 
