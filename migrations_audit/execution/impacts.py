@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from migrations_audit.engine import impact, lock_modes
-from migrations_audit.engine.rehearsing import forecast, grading, naming
+from migrations_audit.engine.rehearsing import forecast, naming
 from migrations_audit.engine.rehearsing.types import Pass
 from migrations_audit.engine.urls import TargetUrl
 from migrations_audit.errors import PortalError
@@ -21,8 +21,7 @@ def read(url: TargetUrl, there: Pass, *, sql: str, version_table: str = "") -> d
     """The target as it is now for the relations that the plan locks, and the forecast, worst first. A failure is told there.
 
     ``sql`` is the plan's. Where the copy did not show all locks, the tables are asked for that it and what was executed name.
-    ``asked`` counts what was asked for. Those that the plan would wait for come first among the holders. That Alembic writes its
-    own rows is no forecast.
+    ``asked`` counts what was asked for. Those that the plan would wait for come first among the holders.
     """
     statements = [each for step in there.steps for each in step.statements]
     wanted = {lock for each in statements for lock in each.locks}
@@ -40,11 +39,7 @@ def read(url: TargetUrl, there: Pass, *, sql: str, version_table: str = "") -> d
             lock.relation == row["relation"] and lock_modes.conflict(lock.mode, row["mode"]) for lock in wanted
         )
     found["holders"] = sorted(found["holders"], key=lambda row: not row["in_the_way"])
-    entries = [
-        entry
-        for entry in forecast.forecast(there.steps, found)
-        if entry.mode != "RowExclusiveLock" or not grading.is_of_table(f"table {entry.relation}", version_table)
-    ]
+    entries = forecast.forecast(there.steps, found, version_table=version_table)
     found["relations"] = found["relations"][:MOST_RELATIONS]
     return {
         **found,

@@ -231,6 +231,20 @@ def test_of_a_write_it_is_told_that_its_rows_are_held() -> None:
     assert "rows that it changes cannot be written by others until the transaction ends" in found[0].sentence
 
 
+def test_that_alembic_writes_its_own_rows_is_no_forecast_and_a_stronger_lock_on_them_is() -> None:
+    steps = [
+        Step("r1", "upgrade", [locks("RowExclusiveLock", 'app."Versions"'), locks("RowExclusiveLock", "app.stock")]),
+        Step("r2", "upgrade", [locks("ShareLock", 'app."Versions"')]),
+    ]
+
+    found = forecast.forecast(steps, {}, version_table="Versions")
+
+    assert [(entry.mode, entry.relation) for entry in found] == [
+        ("ShareLock", 'app."Versions"'),
+        ("RowExclusiveLock", "app.stock"),
+    ]
+
+
 def test_a_statement_outside_a_transaction_says_that_its_locks_were_gone() -> None:
     (entry,) = told(Statement("VACUUM a", in_autocommit=True), relations=[])
 

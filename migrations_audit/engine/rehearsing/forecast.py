@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from migrations_audit.engine import lock_modes
+from migrations_audit.engine import catalog, lock_modes
 from migrations_audit.engine.rehearsing import wording
-from migrations_audit.engine.rehearsing.types import Statement, Step
+from migrations_audit.engine.rehearsing.types import Lock, Statement, Step
 
 LONG_S: Final = 60
 MOST_PREPARED: Final = 3
@@ -43,25 +43,35 @@ class Entry:
         return asdict(self)
 
 
-def forecast(steps: Sequence[Step], impact: Mapping[str, Any]) -> list[Entry]:
+def forecast(steps: Sequence[Step], impact: Mapping[str, Any], *, version_table: str = "") -> list[Entry]:
     """The strongest lock of each statement on each relation that was there before, and what is not known.
 
-    A relation whose size the target did not tell is named without one: the lock is known from the copy.
+    A relation whose size the target did not tell is named without one: the lock is known from the copy. That Alembic writes its
+    own rows in ``version_table`` is none.
     """
     sizes = {row["name"]: row for row in impact.get("relations", ())}
     entries = []
     for step in steps:
         for statement in step.statements:
-            entries += _of_statement(step, statement, sizes, impact.get("holders", ()))
+            locks = [lock for lock in statement.locks if not _is_own(lock, version_table)]
+            entries += _of_statement(step, statement, locks, sizes, impact.get("holders", ()))
     entries += [_not_looked(step, each) for step in steps for each in step.statements if each.unseen][:1]
     return sorted(entries, key=lambda entry: entry.weight, reverse=True)
 
 
+def _is_own(lock: Lock, version_table: str) -> bool:
+    return lock.mode == lock_modes.WRITES and catalog.names(lock.relation)[-1] == version_table
+
+
 def _of_statement(
-    step: Step, statement: Statement, sizes: Mapping[str, Mapping[str, Any]], holders: Sequence[Mapping[str, Any]]
+    step: Step,
+    statement: Statement,
+    locks: Sequence[Lock],
+    sizes: Mapping[str, Mapping[str, Any]],
+    holders: Sequence[Mapping[str, Any]],
 ) -> list[Entry]:
     strongest: dict[str, str] = {}
-    for lock in statement.locks:
+    for lock in locks:
         if lock.mode in _BLOCKS:
             now = strongest.get(lock.relation, "")
             strongest[lock.relation] = max(now, lock.mode, key=lambda mode: _BLOCKS.get(mode, (0, ""))[0])
