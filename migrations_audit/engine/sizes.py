@@ -26,7 +26,10 @@ _PARTS: Final[LiteralString] = """
       SELECT tree.name, i.inhrelid, false FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid)
     SELECT part.name, part.oid::int8 AS oid, part.is_root, c.relkind::text AS kind, c.reltuples::float8 AS rows,
            s.n_live_tup::int8 AS live, s.n_dead_tup::int8 AS dead,
-           s.seq_scan::int8 AS sequential_scans, s.idx_scan::int8 AS index_scans
+           s.seq_scan::int8 AS sequential_scans, s.idx_scan::int8 AS index_scans,
+           CASE WHEN c.relispartition THEN (SELECT format('%%I.%%I', n.nspname, r.relname)
+                  FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE r.oid = pg_partition_root(c.oid))
+           END AS partition_of
       FROM (SELECT * FROM tree LIMIT %(most)s) AS part
       JOIN pg_class c ON c.oid = part.oid
       LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
@@ -131,6 +134,7 @@ def _row(
         "never_analyzed": all(part["rows"] < 0 for part in own),
         **{each: _sum(part[each] for part in own) for each in _STATISTICS},
         "partitions": len(partitions),
+        "partition_of": root["partition_of"] or "",
         "heirs": len(heirs),
         "heirs_bytes": _bytes(heirs, sizes, by_whom) or 0,
         "unmeasured": _unmeasured(own, by_whom, is_cut=is_cut and bool(below)),

@@ -80,22 +80,29 @@ def of_outcome(run: MigrationRun, *, failed: bool, sentence: str) -> list[dict[s
 
 
 def _rewrites(step: Step, place: str, impact: Mapping[str, Any], *, limit_mb: int) -> Iterator[Finding]:
+    """Partitions are written anew in one transaction, so that what counts is how large they are together."""
     rows = {row["name"]: row for row in impact.get("relations", ())}
+    written: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for relation in dict.fromkeys(name for each in step.statements for name in each.rewrites):
         row = rows.get(relation, {})
-        if (row.get("bytes") or 0) >= limit_mb * 1024**2:
+        whole = row.get("partition_of", "")
+        words = (f"partitions of {whole}", "together are") if whole else (relation, "is")
+        written.setdefault(words, []).append(row)
+    for (what, verb), parts in written.items():
+        begun = f"{step.revision} writes {what} anew, which"
+        if sum(row.get("bytes") or 0 for row in parts) >= limit_mb * 1024**2:
             yield finding.of(
                 "large_rewrite",
                 place,
-                f"{step.revision} writes {relation} anew, which is larger than the {limit_mb} MB that the environment allows. "
+                f"{begun} {verb} larger than the {limit_mb} MB that the environment allows. "
                 "Nothing reads or writes it meanwhile.",
             )
-        elif row.get("unmeasured"):
+        elif any(row.get("unmeasured") for row in parts):
             yield finding.of(
                 "impact_could_not_run",
                 place,
-                f"{step.revision} writes {relation} anew, which could not be measured as a whole. Whether it is larger than the "
-                f"{limit_mb} MB that the environment allows is not known.",
+                f"{begun} could not be measured as a whole. Whether it is more than the {limit_mb} MB that the environment "
+                "allows is not known.",
             )
 
 

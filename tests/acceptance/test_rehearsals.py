@@ -476,3 +476,30 @@ def test_a_table_that_somebody_has_locked_leaves_the_others_measured(
     assert "(holder)" in told["public.busy"]["unmeasured"]
     words = Visitor(place.people["dba"]).run(run).part("rehearsal")
     assert "public.busy could not be measured: locked by session" in words
+
+
+def test_partitions_that_are_written_anew_count_together(
+    portal: Portal, make_target_database: MakeTargetDatabase
+) -> None:
+    url = make_target_database("partitions")
+    change(
+        url,
+        "CREATE TABLE orders (id int, note text) PARTITION BY RANGE (id)",
+        "CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (1500)",
+        "CREATE TABLE orders_2 PARTITION OF orders FOR VALUES FROM (1500) TO (3000)",
+        "INSERT INTO orders SELECT n, repeat('x', 500) FROM generate_series(0, 2999) n",
+    )
+    up = 'op.execute("ALTER TABLE orders ALTER COLUMN note TYPE varchar(600)")'
+    place = portal.place(url, [runnable.Script("r1", up)])
+    Environment.objects.filter(pk=place.environment.pk).update(rewrite_limit_mb=1)
+    run = portal.planned(place)
+
+    found = rehearsed(portal, place, run)
+
+    sizes = {row["name"]: row["bytes"] for row in found.impact["relations"]}
+    assert sizes["public.orders"] == sizes["public.orders_1"] + sizes["public.orders_2"] > 1024**2
+    assert max(sizes["public.orders_1"], sizes["public.orders_2"]) < 1024**2
+    told = [each["sentence"] for each in found.findings if each["code"] == "large_rewrite"]
+    assert len(told) == 1, (told, found.steps)
+    assert "partitions of public.orders anew, which together are larger than the 1 MB" in told[0]
+    assert any("in 2 partitions, about 3,000 rows" in each["sentence"] for each in found.impact["forecast"])

@@ -46,6 +46,11 @@ def test_a_partitioned_table_is_as_large_as_its_partitions_together(database: Da
     assert parent["bytes"] >= first["bytes"]
     assert (parent["rows"], parent["never_analyzed"], parent["partitions"]) == (1000, False, 3)
     assert (first["rows"], first["partitions"]) == (1000, 0)
+    assert {name: row["partition_of"] for name, row in found.items()} == {
+        "public.orders": "",
+        "public.orders_1": "public.orders",
+        "public.orders_3": "public.orders",
+    }
     assert (found["public.orders_3"]["partitions"], found["public.orders_3"]["never_analyzed"]) == (1, True)
 
 

@@ -48,6 +48,21 @@ def test_a_table_over_the_limit_that_is_written_anew_is_named() -> None:
     assert "002 writes public.entries anew" in found["large_rewrite"]
 
 
+def test_partitions_that_are_written_anew_count_together_and_are_one_finding() -> None:
+    def rewritten(megabytes: int, **more: Any) -> dict[str, str]:
+        names = ["public.entries_1", "public.entries_2"]
+        rows = [{**relation(megabytes), "name": name, "partition_of": "public.entries", **more} for name in names]
+        statement = Statement("ALTER TABLE entries ALTER COLUMN amount TYPE bigint", rewrites=names)
+        return findings_of(statement, impact={**SEEN, "relations": rows})
+
+    assert rewritten(10)["large_rewrite"] == (
+        "002 writes partitions of public.entries anew, which together are larger than the 20 MB that the environment allows. "
+        "Nothing reads or writes it meanwhile."
+    )
+    assert rewritten(9) == {}
+    assert rewritten(9, unmeasured="could not be measured").keys() == {"impact_could_not_run"}
+
+
 def test_a_smaller_table_and_one_that_the_plan_makes_itself_are_not() -> None:
     assert findings_of(REWRITING, impact={**SEEN, "relations": [relation(19)]}) == {}
     assert findings_of(REWRITING, impact={**SEEN, "relations": []}) == {}
