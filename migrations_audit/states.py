@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 
@@ -155,6 +155,16 @@ class Isolation(StrEnum):
         """Whether this is at least the level ``demanded``. The empty word demands nothing."""
         order = list(Isolation)
         return not demanded or order.index(self) >= order.index(Isolation(demanded))
+
+
+class Blocks(IntEnum):
+    """What a statement keeps others from while it holds its lock, the worst last. UNSEEN: nobody could look."""
+
+    NOTHING = 0
+    ROWS = 1
+    UNSEEN = 2
+    WRITES = 3
+    ALL = 4
 
 
 _S = RunState

@@ -10,7 +10,7 @@ from django.template.defaultfilters import filesizeformat
 
 from migrations_audit.queries.findings import Standing
 from migrations_audit.queries.rehearsals import Rehearsed
-from migrations_audit.states import Grade, Outcome
+from migrations_audit.states import Blocks, Grade, Outcome
 
 GRADES = {
     Grade.EXACT: "can be taken back exactly",
@@ -18,7 +18,7 @@ GRADES = {
     Grade.IMPOSSIBLE: "cannot be taken back",
 }
 OUTCOMES = {Outcome.PASSED: "rehearsal passed", Outcome.FAILED: "rehearsal failed"}
-BLOCKS = {4: "blocks reads and writes of", 3: "blocks writes of"}
+BLOCKS: Mapping[int, str] = {Blocks.ALL: "blocks reads and writes of", Blocks.WRITES: "blocks writes of"}
 """By the first number of a forecast's weight."""
 SEVERITIES = ("error", "warning")
 

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from migrations_audit.models import Evidence, MigrationRun, Rehearsal, RunStep
 from migrations_audit.queries.standing import Standing
-from migrations_audit.states import Engine, Verdict
+from migrations_audit.states import Blocks, Engine, Verdict
 from migrations_audit.templatetags.shapes import SHAPES
 from migrations_audit.web import differences as difference
 from migrations_audit.web import text
@@ -81,12 +81,13 @@ GRADES = {
     "untested": ("dim", "question", "not tested"),
     "": ("dim", "question", "not tested"),
 }
-WEIGHTS = {
-    4: ("bad", "barred", "blocks all"),
-    3: ("warn", "locked", "blocks writes"),
-    2: ("dim", "question", "not seen"),
+WEIGHTS: Mapping[int, tuple[str, str, str]] = {
+    Blocks.ALL: ("bad", "barred", "blocks all"),
+    Blocks.WRITES: ("warn", "locked", "blocks writes"),
+    Blocks.UNSEEN: ("dim", "question", "not seen"),
+    Blocks.ROWS: ("warn", "locked", "blocks rows"),
+    Blocks.NOTHING: ("calm", "check", "blocks none"),
 }
-BLOCKS_ROWS = ("warn", "locked", "blocks rows")
 MARKS = {"passed": "check", "current": "play", "stopped": "cross", "doubtful": "question", "ahead": "dashed"}
 ATTENTION = {
     "outcome_unknown": ("bad", "question"),
@@ -184,8 +185,7 @@ def grade_chip(grade: str) -> SafeString:
 @register.simple_tag
 def weight_chip(entry: Mapping[str, Any]) -> SafeString:
     """What a lock keeps others from."""
-    known = WEIGHTS.get(entry["weight"][0], ("calm", "check", "blocks none"))
-    tone, shape, words = BLOCKS_ROWS if entry["mode"] == "RowExclusiveLock" else known
+    tone, shape, words = WEIGHTS[entry["weight"][0]]
     return _chip(tone, shape, f"{words}, rewrites" if entry["rewritten"] else words)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from migrations_audit.engine.rehearsing import forecast
 from migrations_audit.engine.rehearsing.types import Lock, Statement, Step
+from migrations_audit.states import Blocks
+from migrations_audit.templatetags import portal
 
 
 def size(name: str, count: int | None = 8_192, **more: Any) -> dict[str, Any]:
@@ -280,3 +283,14 @@ def test_a_forecast_fits_into_json() -> None:
     (entry,) = told(locks("ShareLock", "public.a"), relations=[size("public.a")])
 
     assert entry.as_dict()["weight"] == (3, 0, 0, 8_192)
+
+
+def test_each_thing_that_a_lock_blocks_has_a_rank_and_a_chip_of_its_own() -> None:
+    modes = {"AccessExclusiveLock": "blocks all", "ShareLock": "blocks writes", "RowExclusiveLock": "blocks rows"}
+    chips = {}
+    for mode in modes:
+        (entry,) = told(locks(mode, "public.a"), relations=[size("public.a")])
+        chips[mode] = re.sub("<[^>]*>", "", portal.weight_chip(entry.as_dict())).strip()
+
+    assert chips == modes
+    assert set(portal.WEIGHTS) == set(Blocks)

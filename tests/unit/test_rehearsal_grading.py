@@ -310,6 +310,30 @@ def test_another_name_takes_no_data_away(before: dict[str, str], after: dict[str
     assert graded(forward, backward) == grading.Graded(Grade.EXACT)
 
 
+def removed(after: dict[str, str], *statements: str) -> list[str]:
+    return [each.key for each in grading.removed(step(USERS, after, *statements))]
+
+
+def test_what_got_another_name_and_then_went_is_gone() -> None:
+    assert removed({}, "ALTER TABLE users RENAME TO people", "DROP TABLE people") == ["table public.users"]
+
+
+def test_a_name_that_was_changed_twice_is_followed_and_a_column_that_went_meanwhile_is_gone() -> None:
+    moved = {key.replace("public.users", "public.folk"): value for key, value in USERS.items()}
+    renames = ("ALTER TABLE users RENAME TO people", "DO $$ BEGIN ALTER TABLE people RENAME TO folk; END $$")
+    column = next(key for key in USERS if key.startswith("column "))
+    without = {key: value for key, value in moved.items() if key != column.replace("public.users", "public.folk")}
+
+    assert removed(moved, *renames) == []
+    assert removed(without, *renames) == [column]
+
+
+def test_a_table_of_the_same_name_elsewhere_is_another_one_where_nothing_moved_it() -> None:
+    elsewhere = {key.replace("public.users", "app.users"): value for key, value in USERS.items()}
+
+    assert removed(elsewhere, "CREATE TABLE app.users (id int)", "DROP TABLE users") == ["table public.users"]
+
+
 @pytest.mark.parametrize(
     ("there", "back"),
     [

@@ -9,20 +9,16 @@ from typing import Any, Final
 from migrations_audit.engine import catalog, lock_modes
 from migrations_audit.engine.rehearsing import wording
 from migrations_audit.engine.rehearsing.types import Lock, Statement, Step
+from migrations_audit.states import Blocks
 
 LONG_S: Final = 60
 MOST_PREPARED: Final = 3
-_BLOCKS: Final = {
-    "AccessExclusiveLock": (4, "nothing reads or writes it"),
-    "ExclusiveLock": (3, "nothing writes it"),
-    "ShareRowExclusiveLock": (3, "nothing writes it"),
-    "ShareLock": (3, "nothing writes it"),
-    "RowExclusiveLock": (2, "rows that it changes cannot be written by others"),
-    "ShareUpdateExclusiveLock": (1, "reads and writes go on"),
+_MEANS: Final = {
+    Blocks.ALL: "nothing reads or writes it",
+    Blocks.WRITES: "nothing writes it",
+    Blocks.ROWS: "rows that it changes cannot be written by others",
+    Blocks.NOTHING: "reads and writes go on",
 }
-"""By mode, how bad it is and what others cannot do meanwhile. The modes that are not here hold up nobody but other DDL.
-
-Source: https://www.postgresql.org/docs/current/explicit-locking.html"""
 
 
 @dataclass(frozen=True)
@@ -72,9 +68,9 @@ def _of_statement(
 ) -> list[Entry]:
     strongest: dict[str, str] = {}
     for lock in locks:
-        if lock.mode in _BLOCKS:
-            now = strongest.get(lock.relation, "")
-            strongest[lock.relation] = max(now, lock.mode, key=lambda mode: _BLOCKS.get(mode, (0, ""))[0])
+        if _blocks(lock.mode) is not None:
+            now = strongest.get(lock.relation, lock.mode)
+            strongest[lock.relation] = max(now, lock.mode, key=lambda mode: _blocks(mode) or Blocks.NOTHING)
     found = [
         _entry(step, statement, mode, relation, sizes.get(relation, {}), holders)
         for relation, mode in strongest.items()
@@ -82,6 +78,15 @@ def _of_statement(
     if statement.in_autocommit and not found and not statement.unseen:
         found.append(_unseen(step, statement))
     return found
+
+
+def _blocks(mode: str) -> Blocks | None:
+    """What a lock keeps others from; None for one that holds up nobody but other DDL."""
+    if lock_modes.conflict(lock_modes.READS, mode):
+        return Blocks.ALL
+    if mode in lock_modes.BLOCK_WRITES:
+        return Blocks.WRITES
+    return {lock_modes.WRITES: Blocks.ROWS, "ShareUpdateExclusiveLock": Blocks.NOTHING}.get(mode)
 
 
 def _entry(
@@ -92,13 +97,13 @@ def _entry(
     size: Mapping[str, Any],
     holders: Sequence[Mapping[str, Any]],
 ) -> Entry:
-    rank, means = _BLOCKS[mode]
+    blocks = _blocks(mode) or Blocks.NOTHING
     rewritten = relation in statement.rewrites
     mine = [row for row in holders if row["relation"] == relation and lock_modes.conflict(mode, row["mode"])]
     long = [row for row in mine if (row["transaction_s"] or 0) >= LONG_S]
     words = [f"{mode.removesuffix('Lock')} on {relation} ({_told(size)})"]
     words.append("the table is written anew meanwhile" if rewritten else "")
-    words.append(f"{means} until the transaction ends" if rank > 1 else means)
+    words.append(f"{_MEANS[blocks]} until the transaction ends" if blocks else _MEANS[blocks])
     told = ", ".join(filter(None, words))
     return Entry(
         revision=step.revision,
@@ -109,7 +114,7 @@ def _entry(
         bytes=size.get("bytes"),
         held_by=len(mine),
         sentence=f"{told}.{_held(mode, mine, long)}",
-        weight=(rank, int(rewritten), len(long), size.get("bytes") or 0),
+        weight=(blocks, int(rewritten), len(long), size.get("bytes") or 0),
     )
 
 
@@ -122,7 +127,15 @@ def _unseen(step: Step, statement: Statement) -> Entry:
         else "Runs outside a transaction, so its locks were gone before they could be seen."
     )
     return Entry(
-        step.revision, _short(statement.text), "", "", False, None, 0, sentence, (1 if concurrent else 2, 0, 0, 0)
+        step.revision,
+        _short(statement.text),
+        "",
+        "",
+        False,
+        None,
+        0,
+        sentence,
+        (Blocks.NOTHING if concurrent else Blocks.UNSEEN, 0, 0, 0),
     )
 
 
@@ -131,7 +144,7 @@ def _not_looked(step: Step, statement: Statement) -> Entry:
     sentence = (
         "From here on the locks of single statements are not known: there were too many statements to look at each."
     )
-    return Entry(step.revision, _short(statement.text), "", "", False, None, 0, sentence, (2, 0, 0, 0))
+    return Entry(step.revision, _short(statement.text), "", "", False, None, 0, sentence, (Blocks.UNSEEN, 0, 0, 0))
 
 
 def _held(mode: str, mine: Sequence[Mapping[str, Any]], long: Sequence[Mapping[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,28 +109,51 @@ def is_of_table(key: str, table: str) -> bool:
     return kind == "index" and len(names) == 2 and names[1] == f"{table}_pkc"
 
 
+def removed(step: Step) -> list[Change]:
+    """Tables, and columns of tables that stay, that are gone. What only got another name or schema is still there."""
+    names: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for each in step.statements:
+        names |= wording.renamed(each.text)
+    added = {_short(change.key) for change in step.changes if change.sign == "+"}
+    gone = [change for change in step.changes if change.sign == "-" and _short(change.key)]
+    lost = [change for change in gone if _renamed(_short(change.key), names) not in added]
+    tables = {catalog.names(_name(change)) for change in lost if len(_short(change.key)) == 1}
+    return [
+        change for change in lost if len(_short(change.key)) == 1 or catalog.names(_name(change))[:-1] not in tables
+    ]
+
+
+def _renamed(short: tuple[str, ...], names: Mapping[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:
+    """The name that a table or column has at last; empty where neither it nor its table got another name or schema."""
+    if short[:1] not in names and short not in names:
+        return ()
+    tables = [short[:1]]
+    while (after := names.get(tables[-1], tables[-1])) not in tables:
+        tables.append(after)
+    columns = list(short[1:])
+    while columns:
+        after = next(
+            (names[*table, columns[-1]] for table in tables if (*table, columns[-1]) in names), ("", columns[-1])
+        )
+        if after[1] in columns:
+            break
+        columns.append(after[1])
+    return (*tables[-1], *columns[-1:])
+
+
 def _data_removed(step: Step) -> list[str]:
-    """Tables, and columns of tables that stay. What only got another name or schema is still there."""
-    tables = {
-        change.key.partition(" ")[2]
-        for change in step.changes
-        if change.sign == "-" and change.key.startswith("table ")
-    }
-    kept = set[tuple[str, ...]]().union(*(wording.renamed(each.text) for each in step.statements))
-    gone = []
-    for change in step.changes:
-        found = _HOLDS_DATA.fullmatch(change.key)
-        if change.sign != "-" or not found or _short(change.key) in kept:
-            continue
-        if not (found[1] == "column" and catalog.table_of(found[2]) in tables):
-            gone.append(change.key)
-    return gone
+    return [change.key for change in removed(step)]
 
 
 def _made_anew(step: Step) -> list[str]:
     """Tables and columns that were there, were dropped, and are there again: the catalog alone does not tell them."""
     dropped = set[tuple[str, ...]]().union(*(wording.dropped(each.text) for each in step.statements))
     return [key for key in step.before if key in step.after and _short(key) in dropped]
+
+
+def _name(change: Change) -> str:
+    found = _HOLDS_DATA.fullmatch(change.key)
+    return found[2] if found else ""
 
 
 def _short(key: str) -> tuple[str, ...]:

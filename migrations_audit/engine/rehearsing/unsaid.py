@@ -11,14 +11,14 @@ from migrations_audit.engine import catalog
 from migrations_audit.engine.findings import finding, places, splitter
 from migrations_audit.engine.findings.finding import Finding
 from migrations_audit.engine.findings.splitter import LITERAL, Token
-from migrations_audit.engine.rehearsing.grading import is_of_table
+from migrations_audit.engine.rehearsing import grading
 from migrations_audit.engine.rehearsing.types import Pass, Statement, Step
 from migrations_audit.engine.types import Change
 
 _VALUE: Final = re.compile(rf"% \( \w+ \) S\b|% S\b|\$ {LITERAL}|\$ \d+")
 """Where a driver puts a value, with blanks between the words. Offline mode writes the value itself there."""
 _CAST: Final = re.compile(rf"{LITERAL} :: \w+")
-_MOVES: Final = re.compile(r"\bRENAME\b|\bSET\s+SCHEMA\b", re.IGNORECASE)
+_CODES: Final = {"table": "drop_table", "foreign table": "drop_table", "column": "drop_column"}
 
 
 def besides(there: Pass, sql: str) -> Pass:
@@ -73,37 +73,22 @@ def drops(step: Step, place: str, findings: Iterable[tuple[str, str, str]], *, v
     """The tables and columns that were gone after a step, where no finding names them: code, place and sentence of each."""
     here = [(code, sentence) for code, where, sentence in findings if where.startswith((place, places.WHOLE))]
     said = {code: _words(sentence for each, sentence in here if each == code) for code, _ in here}
-    moves = [_words([each.text]) for each in step.statements if _MOVES.search(each.text)]
-    gone = [each for each in step.changes if each.sign == "-" and not is_of_table(each.key, version_table)]
-    tables = {_name(each) for each in gone if _is_table(each)}
+    gone = [each for each in grading.removed(step) if not grading.is_of_table(each.key, version_table)]
+    tables = {_name(each) for each in gone}
     for change in gone:
-        name = _name(change)
-        schema, own = catalog.names(name)[0].casefold(), catalog.names(name)[-1].casefold()
-        if _is_table(change):
-            code, beside = "drop_table", [each for each in step.changes if each.sign == "+" and _is_table(each)]
-            with_another = change.before.partition("child of ")[2].partition(", ")[0] in tables
-        elif change.key.startswith("column "):
-            table = catalog.table_of(name)
-            code, with_another = "drop_column", table in tables
-            beside = [each for each in step.changes if each.sign == "+" and each.key.startswith(f"column {table}.")]
-        else:
-            continue
-        news = {catalog.names(_name(each))[-1].casefold() for each in beside}
-        is_moved = any(own in words and news & words for words in moves)
-        is_said = own in said.get(code, ()) or (code == "drop_table" and schema in said.get("drop_schema", ()))
-        if not (with_another or is_moved or is_said):
+        code = _CODES.get(change.key.partition(f" {_name(change)}")[0])
+        schema, *_, own = (each.casefold() for each in catalog.names(_name(change)))
+        with_another = change.before.partition("child of ")[2].partition(", ")[0] in tables
+        is_said = own in said.get(code or "", ()) or (code == "drop_table" and schema in said.get("drop_schema", ()))
+        if code and not (with_another or is_said):
             sentence = (
                 f"{step.revision} left no {change.key} on the copy, and no SQL that was read says that it is dropped."
             )
             yield finding.of(code, f"{place}, as executed on a copy", sentence)
 
 
-def _is_table(change: Change) -> bool:
-    return change.key.startswith(("table ", "foreign table "))
-
-
 def _name(change: Change) -> str:
-    return change.key.removeprefix("foreign ").partition(" ")[2]
+    return change.key.removeprefix("foreign ").removeprefix("materialized ").partition(" ")[2]
 
 
 def _words(texts: Iterable[str]) -> frozenset[str]:

@@ -48,10 +48,10 @@ _NOT_COMPARED: Final = re.compile(
 _DROPS_TABLES: Final = re.compile(r"DROP (?:FOREIGN )?TABLE (?:IF EXISTS )?(.+)", re.IGNORECASE)
 _DROPS_COLUMN: Final = re.compile(rf"\bDROP (?!CONSTRAINT\b)(?:COLUMN )?(?:IF EXISTS )?({_NAME})", re.IGNORECASE)
 _ALTERS: Final = re.compile(
-    rf"ALTER (?:FOREIGN )?TABLE (?:IF EXISTS )?(?:ONLY )?{_QUALIFIED} (?P<does>.*)", re.IGNORECASE
+    rf"ALTER (?:(?:FOREIGN )?TABLE|MATERIALIZED VIEW) (?:IF EXISTS )?(?:ONLY )?{_QUALIFIED} (?P<does>.*)", re.IGNORECASE
 )
 _RENAMES: Final = re.compile(
-    rf"RENAME (?:COLUMN )?(?!TO\b|CONSTRAINT\b)({_NAME}) TO\b|(RENAME TO|SET SCHEMA)\b", re.IGNORECASE
+    rf"RENAME (?:COLUMN )?(?!TO\b|CONSTRAINT\b)({_NAME}) TO ({_NAME})|RENAME TO ({_NAME})|SET SCHEMA\b", re.IGNORECASE
 )
 _CONCURRENTLY: Final = re.compile(
     r"(?:CREATE (?:UNIQUE )?|DROP |RE)INDEX (?:\([^)]*\) ?)?(?:TABLE |INDEX )?CONCURRENTLY\b"
@@ -97,13 +97,20 @@ def dropped(text: str) -> set[tuple[str, ...]]:
     return found
 
 
-def renamed(text: str) -> set[tuple[str, ...]]:
-    """The tables and columns that ``text`` gives another name or schema, by their old names, as ``dropped`` does."""
-    found: set[tuple[str, ...]] = set()
+def renamed(text: str) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """The tables and columns that ``text`` gives another name or schema, in a DO block too: the old name and the new one, as
+    ``dropped`` tells them. A column's new name stands with the table's old one."""
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
     for part in _parts(text):
-        if alters := _ALTERS.match(part.words):
-            for column, _ in _RENAMES.findall(alters["does"]):
-                found.add((_stored(alters[1]), _stored(column)) if column else (_stored(alters[1]),))
+        blocks = part.bodies if re.match(r"DO\b", part.words, re.IGNORECASE) else ()
+        inner = (" ".join(each.split()) for body in blocks for each in body.split(";"))
+        for alters in filter(None, [_ALTERS.match(part.words), *map(_ALTERS.search, inner)]):
+            table = _stored(alters[1])
+            for column, new_column, new_table in _RENAMES.findall(alters["does"]):
+                if column:
+                    found[table, _stored(column)] = (table, _stored(new_column))
+                else:
+                    found[table,] = (_stored(new_table) if new_table else table,)
     return found
 
 
