@@ -140,7 +140,11 @@ def _standing(
 
 
 def _of_plans_and_rehearsals(runs: Sequence[MigrationRun]) -> Mapping[int, list[dict[str, Any]]]:
-    """Where offline mode gave no SQL, the rules about SQL were applied to what the rehearsal executed."""
+    """By run the findings of its plan, and those of the rehearsal that tells most about it.
+
+    What the plan says of a lint that could not run, for want of SQL, goes once a rehearsal passed: the rules were applied to what
+    it executed.
+    """
     plans = Plan.objects.filter(pk__in=[run.plan_id for run in runs if run.plan_id]).annotate(has_sql=~Q(sql=""))
     of_plan = {pk: (findings, has_sql) for pk, findings, has_sql in plans.values_list("pk", "findings", "has_sql")}
     rehearsals = Rehearsal.objects.filter(run__in=runs, plan=F("run__plan")).telling_first()

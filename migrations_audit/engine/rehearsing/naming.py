@@ -17,21 +17,9 @@ Name = tuple[str, str]
 
 _BEFORE: Final = frozenset(
     {
-        "TABLE",
-        "INDEX",
-        "VIEW",
-        "ON",
-        "INTO",
-        "UPDATE",
-        "FROM",
-        "JOIN",
-        "USING",
-        "REFERENCES",
-        "TRUNCATE",
-        "LOCK",
-        "COPY",
+        *("TABLE", "INDEX", "VIEW", "ON", "INTO", "UPDATE", "FROM", "JOIN", "USING", "REFERENCES"),
+        *("TRUNCATE", "LOCK", "COPY", "CLUSTER", "VACUUM", "ANALYZE"),
     }
-    | {"CLUSTER", "VACUUM", "ANALYZE"}
 )
 _BETWEEN: Final = frozenset({"IF", "NOT", "EXISTS", "ONLY", "TABLE", "CONCURRENTLY", "FULL", "VERBOSE"})
 
