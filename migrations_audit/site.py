@@ -24,7 +24,7 @@ from migrations_audit.actions import people, sign_ins
 from migrations_audit.actors import Actor, ActorKind
 from migrations_audit.models import Approval, Environment, Freeze, MigrationRun, Project, Target
 from migrations_audit.models.clock import database_now
-from migrations_audit.queries import dashboard
+from migrations_audit.queries import audit, dashboard
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class OwnPassword(PasswordChangeView):
 class SignInForm(AdminAuthenticationForm):
     """Django's form, asked only as often as ``actions.sign_ins`` allows. One sentence for whatever was wrong."""
 
+    error_messages = {
+        **AdminAuthenticationForm.error_messages,
+        "invalid_login": "You are not signed in: user name and password do not belong together, or the account may not use "
+        "the portal. Capital letters count. Try again, or ask an administrator.",
+    }
     retry_after_s = 0
 
     @sensitive_variables()
@@ -133,11 +138,9 @@ class PortalSite(admin.AdminSite):
         for name, model in lists:
             if model in self._registry and self._registry[model].has_view_permission(request):
                 named.append((name, reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")))
-        named += [
-            ("Audit", reverse("web:audit")),
-            ("Freeze", reverse("web:freeze")),
-            ("Registry", reverse("admin:registry")),
-        ]
+        if audit.may_read(request.user.pk):
+            named.append(("Audit", reverse("web:audit")))
+        named += [("Freeze", reverse("web:freeze")), ("Registry", reverse("admin:registry"))]
         also = {"Runs": "/runs/", "Targets": "/targets/"}
         return [
             Place(name, url, self._is_here(request.path, url) or request.path.startswith(also.get(name, "\n")))

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.db.models import Exists, OuterRef, Q
+
 from migrations_audit import exports
 from migrations_audit.actors import Actor
-from migrations_audit.models import AuditEvent, Environment
+from migrations_audit.models import AuditEvent, Environment, Membership, Role
 
 PAGE = 50
 GIST = ("sentence", "comment", "reason", "phase", "code")
@@ -66,6 +69,13 @@ def unsearched(actor: Actor) -> AuditPage:
     """The page of a search that could not be made: where the chain ends, and no events. Raises NotAnAuditor."""
     exports.readable_events(actor)
     return AuditPage(found=(), older_than=None, newer_than=None, head=_head())
+
+
+def may_read(user_id: int | None) -> bool:
+    """Whether this person may read the audit of any environment."""
+    audits = Membership.objects.filter(role__in=(Role.AUDITOR, Role.ADMINISTRATOR), group__user=OuterRef("pk"))
+    person = get_user_model()._default_manager.filter(pk=user_id or 0, is_active=True)
+    return person.filter(Q(is_superuser=True) | Exists(audits)).exists()
 
 
 def _head() -> AuditEvent | None:

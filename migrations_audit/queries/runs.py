@@ -202,7 +202,7 @@ def _ground(run: MigrationRun, *, user_id: int | None, now: datetime) -> _Ground
         standing=standing,
         stands=eligibility.standing_of(run) if is_before_claim else eligibility.as_it_was(run),
         lacking=_lacking(run) if run.run_state in rights.DECIDABLE else "",
-        blocked_by=others.select_related("target").first(),
+        blocked_by=None if run.is_terminal else others.select_related("target").first(),
         opening=opening,
         closed_by=closed_by,
         found=plan_findings.of_run(run, now=now),

@@ -54,6 +54,28 @@ LOOSER_WHEN_GREATER = frozenset(
     }
 )
 
+LABELS = {
+    "requirements": "who must approve",
+    "isolation": "isolation demanded of workers",
+    "requires_verified_in": "verified first in",
+    "rehearsal": "rehearsal demanded",
+    "rehearsal_within_h": "rehearsal newer than, in hours",
+    "scratch_reference": "server for copies",
+    "findings_must_be_accepted": "findings to accept from",
+    "approval_lifetime_s": "an approval lives, in seconds",
+    "lock_timeout_ms": "lock timeout, in milliseconds",
+    "statement_timeout_ms": "statement timeout, in milliseconds",
+    "lock_retry_budget_s": "begin anew after lock timeouts, in seconds",
+    "lock_budget_s": "wait for the run lock, in seconds",
+    "deadline_s": "a run may last, in seconds",
+    "rewrite_limit_mb": "rewrites up to, in MB",
+    "lock_limit_ms": "locks held up to, in milliseconds",
+    "cron": "opens at (cron)",
+    "duration_minutes": "lasts, in minutes",
+    "overrun": "runs may outlast it",
+}
+"""Settings as people call them, where their name says too little or leaves the unit out."""
+
 
 def is_in_use(environment: Environment) -> bool:
     """Whether something was read or run in it. Until then it is being set up, which one person does."""
@@ -135,6 +157,8 @@ def may_decide(user_id: int | None, proposal: PolicyProposal) -> bool:
 def _deciders(proposals: Collection[PolicyProposal]) -> Mapping[int, frozenset[int]]:
     """By proposal who may decide on it: in every environment that it touches superusers, its administrators, and its members who
     hold Django's permission to change environments."""
+    if not proposals:
+        return {}
     touched = {each.pk: _touched(each) for each in proposals}
     permission = Permission.objects.filter(codename="change_environment", content_type__app_label="migrations_audit")
     people = get_user_model()._default_manager.filter(is_active=True)
@@ -186,7 +210,7 @@ def open_for(user_id: int | None) -> list[Open]:
             proposal=each,
             about=str(each.window or each.membership or ""),
             changes=[
-                (name.replace("_", " "), _words(name, each.before[name]), _words(name, new))
+                (LABELS.get(name, name.replace("_", " ")), _words(name, each.before[name]), _words(name, new))
                 for name, new in each.after.items()
             ],
             is_mine=each.proposed_by_id == user_id,

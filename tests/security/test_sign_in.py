@@ -18,7 +18,7 @@ from tests.faces.web.visitor import events
 
 pytestmark = pytest.mark.usefixtures("no_counts")
 
-GENERIC = "Please enter the correct username and password for a staff account."
+GENERIC = "You are not signed in: user name and password do not belong together"
 
 
 def sign_in(name: str, password: str, *, address: str = "192.0.2.1", client: Client | None = None) -> HttpResponse:

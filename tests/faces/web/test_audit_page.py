@@ -34,6 +34,15 @@ def test_an_auditor_reads_events_newest_first_with_the_head_of_the_chain(
     assert "Read it." in page.words
 
 
+@pytest.mark.parametrize(
+    ("who", "reads"), [("auditor", True), ("admin", True), ("viewer", False), ("dba", False), ("outsider", False)]
+)
+def test_the_way_there_is_shown_to_those_who_may_read_it(
+    place: people.Place, visitor: VisitorOf, who: str, reads: bool
+) -> None:
+    assert ('href="/audit/"' in visitor(who).get("/").source) is reads
+
+
 @pytest.mark.parametrize("who", ["viewer", "dev", "dba", "operator", "outsider"])
 def test_others_get_403_and_leave_a_denial(place: people.Place, visitor: VisitorOf, who: str) -> None:
     page = visitor(who).get("/audit/")

@@ -78,7 +78,7 @@ def test_the_form_says_that_nothing_was_changed_and_the_dashboard_shows_it(
     words = visitor("admin").get("/").words
 
     assert f"Proposal {proposed.pk} for the policy of Production , by root" in words
-    assert "requirements 1 database-administrator, 1 owner 1 owner" in words
+    assert "who must approve 1 database-administrator, 1 owner 1 owner" in words
     assert Environment.objects.get(pk=place.environment.pk).requirements == place.environment.requirements
 
 

@@ -13,7 +13,15 @@ from tests.faces.web.visitor import Visitor, VisitorOf, events, plan_of
 PAGES = ("run", "live", "log", "log_file", "target", "audit", "freeze", "events")
 POSTS = (
     *("approve", "reject", "take_back", "withdraw", "start", "cancel"),
-    *("verify_again", "close_unknown", "accept_leftovers", "request_changes", "break_glass", "review_glass"),
+    *(
+        "plan_again",
+        "verify_again",
+        "close_unknown",
+        "accept_leftovers",
+        "request_changes",
+        "break_glass",
+        "review_glass",
+    ),
     *("acknowledge", "confirm_proposal", "decline_proposal", "accept_finding", "take_back_finding"),
     *("rehearse", "runbook", "schedule", "unschedule"),
     *("check", "upgrade", "rollback", "adopt", "forget", "audit_export"),
