@@ -259,3 +259,13 @@ def test_an_administrator_cannot_choose_another_environment(sign_in: SignIn, pla
     )
 
     assert "Select a valid choice" in errors(page)
+
+
+@pytest.mark.parametrize(("who", "is_led"), [("root", True), ("viewer", False)])
+def test_the_history_of_the_forms_says_that_the_whole_is_in_the_audit(
+    place: people.Place, sign_in: SignIn, who: str, is_led: bool
+) -> None:
+    page = sign_in(who).get(f"/migrations_audit/environment/{place.environment.pk}/history/").content.decode()
+
+    assert "This list holds only what was entered in the forms here" in page
+    assert ('href="/audit/?action=environment."' in page) is is_led
