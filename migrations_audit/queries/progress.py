@@ -113,10 +113,9 @@ def next_step(
             return "Read what will run, then approve or reject it. Your decision binds exactly this plan."
         case S.AWAITING_APPROVAL | S.APPROVED if has_open_findings:
             return "It goes on when the findings that the policy names are accepted, or when corrected scripts are planned."
-        case S.AWAITING_APPROVAL if lacks_groundwork:
-            return "It cannot be approved as it stands. What is missing is said under “What you can do”."
-        case S.APPROVED if lacks_groundwork:
-            return "It cannot start as it stands. What is missing is said under “What you can do”."
+        case S.AWAITING_APPROVAL | S.APPROVED if lacks_groundwork:
+            what = "be approved" if run.run_state is S.AWAITING_APPROVAL else "start"
+            return f"It cannot {what} as it stands. What is missing is said under “What you can do”."
         case S.APPROVED if missing:
             return f"The approvals do not carry a start any more; missing: {', '.join(missing)}."
         case S.APPROVED:
