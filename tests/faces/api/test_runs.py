@@ -148,7 +148,9 @@ def test_a_plan_is_shown_with_all_that_its_digest_covers(place: people.Place, de
 
     assert hashchain.digest(shown["body"]) == shown["digest"] == run.plan.digest
     assert shown["sql"].startswith("CREATE TABLE analytics_modules")
-    assert set(shown["parts"]) == {"scripts", "sql", "steps", "start", "identity", "target", "policy"}
+    assert set(shown["parts"]) == {
+        *("scripts", "sql", "steps", "start", "identity", "connection", "worker", "target", "policy")
+    }
     assert shown["runs"] == [run.number]
 
 
