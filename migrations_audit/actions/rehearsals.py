@@ -179,14 +179,14 @@ def due_again(*, now: datetime, later_than: datetime) -> list[Rehearsal]:
 
 
 def check(run: MigrationRun, *, now: datetime, at_approval: bool) -> Rehearsal | None:
-    """The newest rehearsal of the run's plan that saw something. Raises RehearsalMissing when the policy demands another one.
+    """The telling rehearsal of the run's plan. Raises RehearsalMissing when the policy demands another one.
 
     Its age counts when somebody approves; at the start the approval's own lifetime does.
     """
-    newest = run.rehearsals.filter(plan=run.plan).telling_first().first()
-    if lacking := rehearsals.missing(run, newest, now=now, at_approval=at_approval):
+    telling = run.rehearsals.filter(plan=run.plan).telling_first().first()
+    if lacking := rehearsals.missing(run, telling, now=now, at_approval=at_approval):
         raise RehearsalMissing(lacking)
-    return newest
+    return telling
 
 
 def _waiting(now: datetime) -> Any:

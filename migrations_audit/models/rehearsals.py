@@ -34,7 +34,7 @@ class RehearsalQuerySet(models.QuerySet["Rehearsal"]):
         return self.filter(state=RehearsalState.ENDED.value, outcome=Outcome.PASSED.value)
 
     def telling_first(self) -> RehearsalQuerySet:
-        """Those that have ended, run by run, the newest first; but what one saw counts before one that could not run."""
+        """Those that have ended, run by run, the telling one first: the newest that saw something, else that could not run."""
         saw_nothing = Case(When(outcome=Outcome.COULD_NOT_RUN.value, then=1), default=0)
         return self.filter(state=RehearsalState.ENDED.value).order_by("run_id", saw_nothing, "-pk")
 

@@ -27,20 +27,20 @@ def of_runs(runs: Sequence[MigrationRun], *, blocked: Iterable[int], now: dateti
         return {}
     prefetch_related_objects([run.target.environment for run in runs], "requires_verified_in")
     earlier = promotion.lacking_in(runs)
-    rehearsed = rehearsals.newest_ended(runs)
+    rehearsed = rehearsals.telling_of(runs)
     asked = [run for run in runs if run.target.environment.findings_must_be_accepted]
     found = findings.of_runs(asked, now=now) if asked else {}
     closed = _closed([run for run in runs if run.run_state is RunState.APPROVED], now=now)
     busy = set(blocked)
     words = {}
     for run in runs:
-        newest, is_approved = rehearsed.get(run.number), run.run_state is RunState.APPROVED
+        telling, is_approved = rehearsed.get(run.number), run.run_state is RunState.APPROVED
         unaccepted = sum(each.blocks for each in found.get(run.number, ()))
         told = (
             _changed(run),
             f"not verified in {earlier[run.number]} yet" if run.number in earlier else "",
-            _rehearsal(run, newest, now=now),
-            RUNBOOK if rehearsals.needs_runbook(run, newest) else "",
+            _rehearsal(run, telling, now=now),
+            RUNBOOK if rehearsals.needs_runbook(run, telling) else "",
             f"{unaccepted} finding{'s' if unaccepted > 1 else ''} to accept" if unaccepted else "",
             f"starts at {run.scheduled_at:%Y-%m-%d %H:%M} UTC" if run.scheduled_at is not None else "",
             "another run is under way there" if is_approved and run.target_id in busy else "",
@@ -55,10 +55,10 @@ def _changed(run: MigrationRun) -> str:
     return CHANGED if changed else ""
 
 
-def _rehearsal(run: MigrationRun, newest: Rehearsal | None, *, now: datetime) -> str:
-    if not rehearsals.missing(run, newest, now=now, at_approval=run.run_state is not RunState.APPROVED):
+def _rehearsal(run: MigrationRun, telling: Rehearsal | None, *, now: datetime) -> str:
+    if not rehearsals.missing(run, telling, now=now, at_approval=run.run_state is not RunState.APPROVED):
         return ""
-    return "waits for a rehearsal" if newest is None else "needs another rehearsal"
+    return "waits for a rehearsal" if telling is None else "needs another rehearsal"
 
 
 def _closed(runs: Sequence[MigrationRun], *, now: datetime) -> Mapping[int, str]:

@@ -21,7 +21,7 @@ STATES = (RunState.AWAITING_APPROVAL, RunState.APPROVED)
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """``newest`` may still run; ``shown`` is the newest that saw something, if any did. ``missing``: what the policy misses."""
+    """``newest`` may still run; ``shown`` is the telling one, if any has ended. ``missing``: what the policy misses."""
 
     newest: Rehearsal | None
     shown: Rehearsal | None
@@ -67,14 +67,14 @@ def of_run(
 ) -> Rehearsed:
     """The rehearsals of a run for one person."""
     rows = list(run.rehearsals.defer(*HEAVY).order_by("-pk")[:20]) if run.plan_id else []
-    telling = sorted((row for row in rows if row.has_ended), key=lambda row: row.outcome == Outcome.COULD_NOT_RUN)
-    shown = run.rehearsals.get(pk=telling[0].pk) if telling else None
+    ended = sorted((row for row in rows if row.has_ended), key=lambda row: row.outcome == Outcome.COULD_NOT_RUN)
+    shown = run.rehearsals.get(pk=ended[0].pk) if ended else None
     waits = run.run_state in STATES and run.operation != Operation.ADOPT
     is_open = bool(rows) and not rows[0].has_ended
     return Rehearsed(
         newest=rows[0] if rows else None,
         shown=shown,
-        others=telling[1:],
+        others=ended[1:],
         missing=missing(run, shown, now=now, at_approval=run.run_state is not RunState.APPROVED) if waits else "",
         may_ask=waits and not is_open and (decides or starts or is_requester),
         may_write_runbook=waits and (decides or starts or is_requester) and not has_approvals,
@@ -82,20 +82,20 @@ def of_run(
     )
 
 
-def newest_ended(runs: Iterable[MigrationRun]) -> Mapping[int, Rehearsal]:
-    """The newest rehearsal of each run's plan that saw something, without what may be large, by run number."""
+def telling_of(runs: Iterable[MigrationRun]) -> Mapping[int, Rehearsal]:
+    """The telling rehearsal of each run's plan, without what may be large, by run number."""
     ended = Rehearsal.objects.filter(run__in=runs, plan=F("run__plan")).telling_first().defer(*HEAVY)
     return {each.run_id: each for each in ended.distinct("run_id")}
 
 
-def needs_runbook(run: MigrationRun, newest: Rehearsal | None) -> bool:
+def needs_runbook(run: MigrationRun, telling: Rehearsal | None) -> bool:
     """Whether production has a plan that its rehearsal did not see taken back exactly, for whatever reason, and no runbook."""
     production = run.target.environment.tier == Tier.PRODUCTION
-    return production and newest is not None and newest.grade != Grade.EXACT and not run.runbook
+    return production and telling is not None and telling.grade != Grade.EXACT and not run.runbook
 
 
-def missing(run: MigrationRun, newest: Rehearsal | None, *, now: datetime, at_approval: bool) -> str:
-    """Which rehearsal the policy demands that ``newest`` is not, as a sentence; empty where nothing is missing.
+def missing(run: MigrationRun, telling: Rehearsal | None, *, now: datetime, at_approval: bool) -> str:
+    """Which rehearsal the policy demands that ``telling`` is not, as a sentence; empty where nothing is missing.
 
     Its age counts when somebody approves; at the start the approval's own lifetime does.
     """
@@ -104,23 +104,23 @@ def missing(run: MigrationRun, newest: Rehearsal | None, *, now: datetime, at_ap
     within = timedelta(hours=environment.rehearsal_within_h)
     if not demand.is_condition or run.operation == Operation.ADOPT:
         return ""
-    if newest is None:
+    if telling is None:
         return (
             f"{environment.name} demands a rehearsal of this plan, and none has ended. Press Rehearse, or wait for the one that "
             "runs."
         )
-    if newest.outcome == Outcome.FAILED:
+    if telling.outcome == Outcome.FAILED:
         return (
-            f"The newest rehearsal of this plan failed: {newest.sentence} Correct the revision and plan again, or rehearse "
+            f"The newest rehearsal of this plan failed: {telling.sentence} Correct the revision and plan again, or rehearse "
             "again."
         )
-    if newest.outcome == Outcome.COULD_NOT_RUN and demand is RehearsalDemand.PASSED:
+    if telling.outcome == Outcome.COULD_NOT_RUN and demand is RehearsalDemand.PASSED:
         return (
-            f"{environment.name} demands a rehearsal that passed, and the newest one could not run: {newest.sentence}"
+            f"{environment.name} demands a rehearsal that passed, and the newest one could not run: {telling.sentence}"
         )
-    if at_approval and within and newest.ended_at is not None and now - newest.ended_at > within:
+    if at_approval and within and telling.ended_at is not None and now - telling.ended_at > within:
         return (
             f"{environment.name} demands a rehearsal that is not older than {environment.rehearsal_within_h} hours; the newest "
-            f"ended at {newest.ended_at:%Y-%m-%d %H:%M} UTC. Press Rehearse."
+            f"ended at {telling.ended_at:%Y-%m-%d %H:%M} UTC. Press Rehearse."
         )
     return ""
