@@ -65,35 +65,15 @@ def record_observation(
         if refused is not None:
             read = replace(read, status=TargetStatus.WRONG_DATABASE, error_code=refused.code, sentence=refused.sentence)
     now = database_now()
-    catalog = None
-    if read.catalog is not None:
-        fingerprint, body = read.catalog
-        catalog, _ = Catalog.objects.get_or_create(fingerprint=fingerprint, defaults={"body": dict(body)})
     observation = Observation.objects.create(
-        target=target,
-        at=now,
-        reader=actor.name,
-        purpose=purpose,
-        status=read.status.value,
-        sentence=read.sentence,
-        error_code=read.error_code,
-        identity=dict(read.identity) if read.identity is not None else None,
-        revisions=list(read.revisions) if read.revisions is not None else None,
-        heads=list(read.heads),
-        pending=[dict(step) for step in read.pending],
-        snapshot=snapshot,
-        catalog=catalog,
-        facts=dict(read.facts),
-        run=run,
+        target=target, at=now, reader=actor.name, purpose=purpose, snapshot=snapshot, run=run, **_columns(read)
     )
     Target.objects.filter(pk=target.pk).update(
         next_observation_at=now + timedelta(seconds=target.environment.observe_every_s)
     )
     enrols = locked.identity is None and observation.was_read
     if enrols:
-        kept = locked.marker if (read.facts.get("marker") or {}).get("id") == locked.marker else ""
-        Target.objects.filter(pk=target.pk).update(identity=observation.identity, enrolled_at=now, marker=kept)
-        target.identity, target.enrolled_at, target.marker = observation.identity, now, kept
+        _enrol(target, observation, marker=locked.marker)
     facts = {
         "observation": observation.pk,
         "purpose": purpose,
@@ -108,6 +88,32 @@ def record_observation(
     if enrols:
         tell(action="target.enrolled", facts={"identity": observation.identity})
     return observation
+
+
+def _columns(read: Read) -> dict[str, Any]:
+    """What was read, as an observation keeps it. A catalog that was read before is kept once."""
+    catalog = None
+    if read.catalog is not None:
+        fingerprint, body = read.catalog
+        catalog, _ = Catalog.objects.get_or_create(fingerprint=fingerprint, defaults={"body": dict(body)})
+    return {
+        "status": read.status.value,
+        "sentence": read.sentence,
+        "error_code": read.error_code,
+        "identity": dict(read.identity) if read.identity is not None else None,
+        "revisions": list(read.revisions) if read.revisions is not None else None,
+        "heads": list(read.heads),
+        "pending": [dict(step) for step in read.pending],
+        "catalog": catalog,
+        "facts": dict(read.facts),
+    }
+
+
+def _enrol(target: Target, observation: Observation, *, marker: str) -> None:
+    """Make the observed database the target's own. A ``marker`` that is not found in it is another database's."""
+    kept = marker if (observation.facts.get("marker") or {}).get("id") == marker else ""
+    Target.objects.filter(pk=target.pk).update(identity=observation.identity, enrolled_at=observation.at, marker=kept)
+    target.identity, target.enrolled_at, target.marker = observation.identity, observation.at, kept
 
 
 @audit.action

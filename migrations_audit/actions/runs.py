@@ -77,17 +77,11 @@ def request(
     note = texts.check(ticket, field="ticket", longest=LONGEST_TICKET)
     meant = {"target": target.pk, "operation": operation.value, "revision": asked, "rolls_back": rolls_back}
     key = request_keys.of(request_key, request=meant | {"reason": words, "ticket": note})
-    mine = MigrationRun.objects.open().filter(
-        target=target, requester_id=actor.user_id, operation=operation.value, requested=asked
-    )
     if not Target.objects.select_for_update(no_key=True).filter(pk=target.pk).values_list("pk"):
         raise access.Hidden(f"{target} was removed meanwhile.")
     if (run := request_keys.earlier(key, requester_id=actor.user_id)) is not None:
         return run
-    if (double := mine.first()) is not None:
-        raise AlreadyRequested(
-            f"{double} already asks for {operation.value} to {asked}. Open it, or withdraw it first."
-        )
+    _refuse_double(actor, target, operation, asked)
     now = database_now()
     requester = get_user_model()._default_manager.get(pk=actor.user_id or 0)
     run = MigrationRun.objects.create(
@@ -289,6 +283,16 @@ def _asked(revision: str, *, operation: Operation, rolls_back: int | None) -> st
             "Only a rollback takes a run back. Leave its number out, or ask for a rollback.", field="rolls_back"
         )
     return asked
+
+
+def _refuse_double(actor: Actor, target: Target, operation: Operation, asked: str) -> None:
+    mine = MigrationRun.objects.open().filter(
+        target=target, requester_id=actor.user_id, operation=operation.value, requested=asked
+    )
+    if (double := mine.first()) is not None:
+        raise AlreadyRequested(
+            f"{double} already asks for {operation.value} to {asked}. Open it, or withdraw it first."
+        )
 
 
 def _rolled_back(actor: Actor, target: Target, number: int | None) -> MigrationRun | None:
