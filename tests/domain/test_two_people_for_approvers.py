@@ -17,7 +17,7 @@ from migrations_audit.models import Membership, PolicyProposal, Role
 from migrations_audit.queries import second_person
 from tests.domain import trail
 from tests.domain.test_two_people import in_use, root
-from tests.people import at_once, make_place, make_user, observe
+from tests.people import Place, at_once, make_place, make_user, observe
 
 pytestmark = pytest.mark.django_db
 
@@ -132,17 +132,18 @@ def test_a_confirmation_and_the_removal_of_what_it_is_about_do_not_block_each_ot
         assert all(not isinstance(answer, Exception) or isinstance(answer, Invalid) for answer in answers), answers
 
 
+def made_approvers(place: Place, group: Group) -> Membership | PolicyProposal:
+    """A superuser's wish that the group approves as owners."""
+    return proposals.save_membership(
+        actor=root(place), environment=place.environment, group=group, role=Role.APPROVER, approver_role="owner"
+    )
+
+
 def test_a_membership_that_adds_approvers_is_proposed_and_confirmed() -> None:
     place = in_use()
     group = Group.objects.create(name="friends")
-    values: dict[str, Any] = {
-        "environment": place.environment,
-        "group": group,
-        "role": Role.APPROVER,
-        "approver_role": "owner",
-    }
 
-    proposal = proposals.save_membership(actor=root(place), **values)
+    proposal = made_approvers(place, group)
     assert isinstance(proposal, PolicyProposal)
     before = Membership.objects.filter(group=group).count()
     proposals.confirm(actor=place.actor("admin"), proposal_id=proposal.pk)
@@ -168,13 +169,7 @@ def test_a_membership_that_becomes_an_approvers_is_proposed_and_others_are_not()
 def test_a_group_that_is_gone_cannot_be_confirmed() -> None:
     place = in_use()
     group = Group.objects.create(name="friends")
-    values: dict[str, Any] = {
-        "environment": place.environment,
-        "group": group,
-        "role": Role.APPROVER,
-        "approver_role": "owner",
-    }
-    proposal = proposals.save_membership(actor=root(place), **values)
+    proposal = made_approvers(place, group)
     group.delete()
 
     with pytest.raises(Invalid, match="is not there any more"):
