@@ -67,9 +67,11 @@ def _unknown_on(rehearsal: Rehearsal) -> str:
     """What an empty copy cannot say of the target's tables; empty where those that the plan touches are small."""
     if rehearsal.impact.get("problem"):
         return "nothing is known about the sizes of the target's tables"
-    large = [each for each in rehearsal.impact.get("relations", ()) if each["bytes"] > SMALL_BYTES]
+    relations = rehearsal.impact.get("relations", ())
+    large = [each for each in relations if (each["bytes"] or 0) > SMALL_BYTES]
     if not large:
-        return ""
+        locked = [each["name"].removeprefix("public.") for each in relations if each["bytes"] is None]
+        return f"nothing is known about the size of {locked[0]}, which could not be measured" if locked else ""
     largest = max(large, key=lambda each: each["bytes"])
     name = largest["name"].removeprefix("public.")
     return f"nothing is known about this much data ({name}: {filesizeformat(largest['bytes'])})"

@@ -108,7 +108,7 @@ def test_else_it_is_as_long_as_on_the_copy() -> None:
     assert expected == Expected(42, "as long as on a copy without data; tables with rows take longer")
 
 
-def of_sizes(*sizes: int, problem: str = "") -> dict[str, Any]:
+def of_sizes(*sizes: int | None, problem: str = "") -> dict[str, Any]:
     names = ("public.users", "public.orders", "public.alembic_version")
     relations = [{"name": name, "bytes": size} for name, size in zip(names, sizes, strict=False)]
     return {"impact": rehearsed.IMPACT | {"relations": relations, "problem": problem}}
@@ -118,6 +118,8 @@ def of_sizes(*sizes: int, problem: str = "") -> dict[str, Any]:
     ("impact", "source"),
     [
         (of_sizes(8_192, 41_000_000, 8_192), "nothing is known about this much data (orders: 39.1\xa0MB)"),
+        (of_sizes(None, 8_192), "nothing is known about the size of users, which could not be measured"),
+        (of_sizes(None, 41_000_000), "nothing is known about this much data (orders: 39.1\xa0MB)"),
         (of_sizes(problem="No route."), "nothing is known about the sizes of the target's tables"),
     ],
 )
