@@ -109,6 +109,22 @@ def request(
 
 
 @audit.action
+def request_again(*, actor: Actor, number: int) -> MigrationRun:
+    """Ask for what run ``number`` asked for. Repeated by the same person it gives the same run. Raises as ``request`` does."""
+    before = access.get_run_for(actor, number)
+    return request(
+        actor=actor,
+        target_id=before.target_id,
+        operation=Operation(before.operation),
+        revision=before.requested,
+        reason=before.reason,
+        ticket=before.ticket,
+        rolls_back=before.rolls_back_id,
+        request_key=f"plan-again-{number}",
+    )
+
+
+@audit.action
 def withdraw(*, actor: Actor, number: int, comment: str = "") -> MigrationRun:
     """Take a request back before it starts. The requester may, and an administrator of the environment."""
     run = moves.lock(number)

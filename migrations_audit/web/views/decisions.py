@@ -9,13 +9,11 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
-from migrations_audit import access
 from migrations_audit.access import actor_of
 from migrations_audit.actions import approvals, leftovers, rehearsals, runbooks
 from migrations_audit.actions import runs as run_actions
 from migrations_audit.errors import Invalid
 from migrations_audit.models import Approval
-from migrations_audit.states import Operation
 from migrations_audit.web import pages
 from migrations_audit.web.views import runs
 
@@ -92,18 +90,7 @@ def cancel(request: HttpRequest, number: int) -> HttpResponse:
 @require_POST
 def plan_again(request: HttpRequest, number: int) -> HttpResponse:
     """Ask for what this run asked for. Pressed twice, it leads to the same new run."""
-    actor = actor_of(request)
-    before = access.get_run_for(actor, number)
-    run = run_actions.request(
-        actor=actor,
-        target_id=before.target_id,
-        operation=Operation(before.operation),
-        revision=before.requested,
-        reason=before.reason,
-        ticket=before.ticket,
-        rolls_back=before.rolls_back_id,
-        request_key=f"plan-again-{number}",
-    )
+    run = run_actions.request_again(actor=actor_of(request), number=number)
     messages.info(request, f"{run} asks for the same as run {number}: {run.operation} to {run.requested}.")
     return pages.to_run(run.number)
 
