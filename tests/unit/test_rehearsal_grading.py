@@ -49,6 +49,14 @@ def test_a_column_that_the_upgrade_drops_is_named() -> None:
     assert found.reasons == ("The upgrade removes data that no downgrade brings back: column public.users.note.",)
 
 
+def test_a_column_that_goes_while_an_index_comes_is_named() -> None:
+    more, index = USERS | {"column public.users.note": "text"}, {"index public.i": "CREATE INDEX i ON public.users (id)"}
+
+    found = graded(step(more, USERS | index), step(USERS | index, more, direction="downgrade"))
+
+    assert found.reasons == ("The upgrade removes data that no downgrade brings back: column public.users.note.",)
+
+
 def test_a_converted_column_is_named_with_both_types() -> None:
     wide = USERS | {"column public.users.id": "bigint not null"}
 

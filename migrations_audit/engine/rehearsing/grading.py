@@ -114,7 +114,7 @@ def removed(step: Step) -> list[Change]:
     names: dict[tuple[str, ...], tuple[str, ...]] = {}
     for each in step.statements:
         names |= wording.renamed(each.text)
-    added = {_short(change.key) for change in step.changes if change.sign == "+"}
+    added = {short for change in step.changes if change.sign == "+" and (short := _short(change.key))}
     gone = [change for change in step.changes if change.sign == "-" and _short(change.key)]
     lost = [change for change in gone if _renamed(_short(change.key), names) not in added]
     tables = {catalog.names(_name(change)) for change in lost if len(_short(change.key)) == 1}
