@@ -50,7 +50,10 @@ def test_a_column_that_the_upgrade_drops_is_named() -> None:
 
 
 def test_a_column_that_goes_while_an_index_comes_is_named() -> None:
-    more, index = USERS | {"column public.users.note": "text"}, {"index public.i": "CREATE INDEX i ON public.users (id)"}
+    more, index = (
+        USERS | {"column public.users.note": "text"},
+        {"index public.i": "CREATE INDEX i ON public.users (id)"},
+    )
 
     found = graded(step(more, USERS | index), step(USERS | index, more, direction="downgrade"))
 
