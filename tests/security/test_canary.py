@@ -109,7 +109,8 @@ def scene(
         }
         for variable, value in variables.items():
             patch.setenv(variable, value)
-        patch.setattr(settings, "REDIS_URL", queue.url())
+        for setting in ("REDIS_URL", "SECRET_KEY"):
+            patch.setattr(settings, setting, variables[setting])
         call_command("migrate", verbosity=0)
         yield _played(portals.database_url(name), queue.url(), folder, targets, stack)
 
