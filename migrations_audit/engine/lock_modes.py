@@ -5,57 +5,29 @@ Source: https://www.postgresql.org/docs/current/explicit-locking.html, table "Co
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final
 
 READS: Final = "AccessShareLock"
 WRITES: Final = "RowExclusiveLock"
 
-# By mode, those that it conflicts with. The relation is symmetric; both halves are written down, as in the source.
-_CONFLICTS: Final = {
-    READS: {"AccessExclusiveLock"},
-    "RowShareLock": {"ExclusiveLock", "AccessExclusiveLock"},
-    WRITES: {"ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"},
-    "ShareUpdateExclusiveLock": {
-        "ShareUpdateExclusiveLock",
-        "ShareLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    },
-    "ShareLock": {
-        WRITES,
-        "ShareUpdateExclusiveLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    },
-    "ShareRowExclusiveLock": {
-        WRITES,
-        "ShareUpdateExclusiveLock",
-        "ShareLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    },
-    "ExclusiveLock": {
-        "RowShareLock",
-        WRITES,
-        "ShareUpdateExclusiveLock",
-        "ShareLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    },
-    "AccessExclusiveLock": {
-        READS,
-        "RowShareLock",
-        WRITES,
-        "ShareUpdateExclusiveLock",
-        "ShareLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    },
+_SHARE, _SHARE_ROW_EXCLUSIVE = "ShareLock", "ShareRowExclusiveLock"
+_EXCLUSIVE, _ACCESS_EXCLUSIVE = "ExclusiveLock", "AccessExclusiveLock"
+_STRONGEST: Final = frozenset({_EXCLUSIVE, _ACCESS_EXCLUSIVE})
+# By mode, from the weakest, those from itself upwards that it conflicts with: half of the table, which is symmetric.
+_HALF: Final[dict[str, Set[str]]] = {
+    READS: {_ACCESS_EXCLUSIVE},
+    "RowShareLock": _STRONGEST,
+    WRITES: _STRONGEST | {_SHARE, _SHARE_ROW_EXCLUSIVE},
+    "ShareUpdateExclusiveLock": _STRONGEST | {"ShareUpdateExclusiveLock", _SHARE, _SHARE_ROW_EXCLUSIVE},
+    _SHARE: _STRONGEST | {_SHARE_ROW_EXCLUSIVE},
+    _SHARE_ROW_EXCLUSIVE: _STRONGEST | {_SHARE_ROW_EXCLUSIVE},
+    _EXCLUSIVE: _STRONGEST,
+    _ACCESS_EXCLUSIVE: {_ACCESS_EXCLUSIVE},
+}
+_CONFLICTS: Final[dict[str, set[str]]] = {
+    mode: set(above) | {weaker for weaker, stronger in _HALF.items() if mode in stronger}
+    for mode, above in _HALF.items()
 }
 MODES: Final = tuple(_CONFLICTS)
 """From the weakest to the strongest."""
